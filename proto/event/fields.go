@@ -1,0 +1,352 @@
+package event
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "idlog/proto/idlog/event/v1"
+	"idlog/proto/seal"
+)
+
+const (
+	// Schema is the value of the field "schema", which the server adds.
+	Schema = "idlog.event.v1"
+	// DirectMapper is the value of the field "mapper" that the server adds to an event that names no mapper.
+	DirectMapper = "direct/1"
+
+	// MaxFields is the greatest number of fields of an event, with those that the server adds.
+	MaxFields = 2048
+	// MaxValues is the greatest size in bytes of all values of an event together, raw not counted.
+	MaxValues = 256 << 10
+
+	maxValue  = 262_144
+	rawLength = 1 + 8 + 32 // of a value of kind h
+)
+
+// ServerPaths are the fields that a server adds to an event, mapper only where none was sent. It adds no others.
+var ServerPaths = [...]string{"mapper", "schema", "times.received"}
+
+// Fault says what a caller of the log is told about a [FieldError].
+type Fault uint8
+
+const (
+	// Invalid is a value that breaks a rule of the schema.
+	Invalid Fault = iota
+	// Missing is a mandatory field that is not there.
+	Missing
+	// TooLarge is a value, a list or an event over its bound: it may be split.
+	TooLarge
+)
+
+// FieldError is the first rule that an event breaks. Mend the event; sending it again does not help.
+type FieldError struct {
+	// Path is the path of the field, of the list or of the message; empty for the event as a whole.
+	Path   string
+	Reason string
+	Fault  Fault
+}
+
+func (e *FieldError) Error() string {
+	if e.Path == "" {
+		return "event: " + e.Reason
+	}
+	return "event field " + e.Path + ": " + e.Reason
+}
+
+// Check reports the first rule that an event breaks which a submitter is about to send, as a *[FieldError]. Beside
+// the rules of [Fields] it refuses what only the server may add. [Persons] has one more rule.
+func Check(e *eventv1.Event) error {
+	added := 2
+	switch {
+	case e != nil && e.Schema != nil:
+		return &FieldError{Path: "schema", Reason: "only the server adds it"}
+	case e.GetTimes().GetReceived() != nil:
+		return &FieldError{Path: "times.received", Reason: "only the server adds it"}
+	case e == nil || e.Mapper == nil:
+		added++
+	}
+	w := walker{count: added}
+	return w.event(e)
+}
+
+// Fields returns the fields of an event, ascending by path, without owners. The event may be a submitter's or one
+// that the server has stamped. It keeps nothing of e. An error is a *[FieldError].
+func Fields(e *eventv1.Event) ([]seal.Field, error) {
+	w := walker{collect: true, fields: make([]seal.Field, 0, 48)}
+	if err := w.event(e); err != nil {
+		return nil, err
+	}
+	return w.fields, nil
+}
+
+// Stamp adds to a submitted event what the server adds: see [ServerPaths]. It changes e.
+func Stamp(e *eventv1.Event, received time.Time) {
+	e.Schema = proto.String(Schema)
+	if e.Mapper == nil {
+		e.Mapper = proto.String(DirectMapper)
+	}
+	if e.Times == nil {
+		e.Times = &eventv1.Times{}
+	}
+	e.Times.Received = timestamppb.New(received)
+}
+
+// Submission returns the bytes by which two submissions under one id are compared: the masked raw bytes, or where
+// the source delivered none (or all of them are masked) every field that was sent. Both kinds begin with a byte of
+// their own. What the server added does not count, so the result is the same before and after [Stamp]. It
+// aliases nothing of its arguments.
+//
+// fields are those of e, owners do not matter.
+func Submission(e *eventv1.Event, fields []seal.Field) []byte {
+	if len(e.GetRaw()) > 0 && !slices.Contains(e.GetRawMasked(), "") {
+		return append([]byte{kindRaw}, e.GetRaw()...)
+	}
+	b := []byte{kindNone}
+	for _, f := range fields {
+		if f.Path == "schema" || f.Path == "times.received" || f.Path == "mapper" && string(f.Value[1:]) == DirectMapper {
+			continue
+		}
+		b = binary.BigEndian.AppendUint16(b, uint16(len(f.Path)))
+		b = append(b, f.Path...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(f.Value)))
+		b = append(b, f.Value...)
+	}
+	return b
+}
+
+// walker visits the fields of one event in path order, holds each to its rules, and collects them if asked.
+type walker struct {
+	fields  []seal.Field
+	collect bool
+	count   int // of fields, with those that the server will add
+	size    int // of all values
+}
+
+// event returns a nil interface when nothing is wrong.
+func (w *walker) event(e *eventv1.Event) error {
+	if err := w.message(e.ProtoReflect(), schema(), ""); err != nil {
+		return err
+	}
+	if err := checkRaw(e); err != nil {
+		return err
+	}
+	if err := checkFormats(e); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (w *walker) message(m protoreflect.Message, p *plan, prefix string) *FieldError {
+	if len(m.GetUnknown()) > 0 {
+		return &FieldError{Path: strings.TrimSuffix(prefix, "."), Reason: "has a field that is not in this schema"}
+	}
+	for _, n := range p.fields {
+		if !m.Has(n.desc) {
+			if n.rules.required {
+				return &FieldError{Path: prefix + n.path, Reason: "missing", Fault: Missing}
+			}
+			continue
+		}
+		var err *FieldError
+		switch v := m.Get(n.desc); {
+		case n.list:
+			err = w.list(v.List(), n, prefix)
+		case n.kind == kindNone:
+			err = w.message(v.Message(), n.message, prefix)
+		default:
+			err = w.scalar(v, n, &n.rules, prefix+n.path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) list(l protoreflect.List, n *node, prefix string) *FieldError {
+	path := prefix + n.path
+	if n.rules.maxItems >= 0 && l.Len() > n.rules.maxItems {
+		return &FieldError{Path: path, Reason: "more than " + strconv.Itoa(n.rules.maxItems) + " elements", Fault: TooLarge}
+	}
+	items := n.rules.items
+	if items == nil {
+		items = &rules{maxBytes: -1, minRunes: -1}
+	}
+	for i := range byText(l.Len()) {
+		element := path + "." + strconv.Itoa(i)
+		if n.kind != kindNone {
+			if err := w.scalar(l.Get(i), n, items, element); err != nil {
+				return err
+			}
+			continue
+		}
+		before := w.count
+		if err := w.message(l.Get(i).Message(), n.message, element); err != nil {
+			return err
+		}
+		if w.count == before {
+			return &FieldError{Path: element, Reason: "is empty", Fault: Missing}
+		}
+	}
+	return nil
+}
+
+// byText yields 0..n-1 in the order of their decimal texts: 0, 1, 10, 11, 2.
+func byText(n int) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		if n > 0 && !yield(0) {
+			return
+		}
+		var from func(i int) bool
+		from = func(i int) bool {
+			for end := i + 10 - i%10; i < end && i < n; i++ {
+				if !yield(i) || i*10 < n && !from(i*10) {
+					return false
+				}
+			}
+			return true
+		}
+		if n > 10 {
+			from(1)
+			return
+		}
+		for i := 1; i < n && yield(i); i++ {
+		}
+	}
+}
+
+func (w *walker) scalar(v protoreflect.Value, n *node, r *rules, path string) *FieldError {
+	if reason, fault := r.check(v, n); reason != "" {
+		return &FieldError{Path: path, Reason: reason, Fault: fault}
+	}
+	size := rawLength
+	if w.collect || n.kind != kindRaw && n.kind != kindString {
+		value := encode(v, n)
+		size = len(value)
+		if w.collect {
+			w.fields = append(w.fields, seal.Field{Path: path, Value: value})
+		}
+	} else if n.kind == kindString {
+		size = 1 + len(v.String())
+	}
+	w.count++
+	w.size += size
+	switch {
+	case size > maxValue:
+		return &FieldError{Path: path, Reason: "longer than 262144 bytes", Fault: TooLarge}
+	case w.count > MaxFields:
+		return &FieldError{Reason: "more than 2048 fields", Fault: TooLarge}
+	case w.size > MaxValues:
+		return &FieldError{Reason: "all values together are longer than 256 KiB", Fault: TooLarge}
+	}
+	return nil
+}
+
+func encode(v protoreflect.Value, n *node) seal.Value {
+	switch n.kind {
+	case kindString:
+		return seal.String(v.String())
+	case kindBool:
+		return seal.Bool(v.Bool())
+	case kindInt:
+		return seal.Int(v.Int())
+	case kindEnum:
+		return seal.Enum(int64(v.Enum()))
+	case kindBytes:
+		return seal.Bytes(v.Bytes())
+	case kindTime:
+		return seal.Time(v.Message().Interface().(*timestamppb.Timestamp).AsTime().UnixNano())
+	default:
+		return seal.RawOf(v.Bytes())
+	}
+}
+
+// check holds a set value to its rules and to what its kind can say.
+func (r *rules) check(v protoreflect.Value, n *node) (reason string, fault Fault) {
+	switch n.kind {
+	case kindString:
+		s := v.String()
+		switch {
+		case r.maxBytes >= 0 && len(s) > r.maxBytes:
+			return "longer than " + strconv.Itoa(r.maxBytes) + " bytes", TooLarge
+		case !utf8.ValidString(s):
+			return "not UTF-8", Invalid
+		case r.minRunes > 0 && utf8.RuneCountInString(s) < r.minRunes:
+			return "shorter than " + strconv.Itoa(r.minRunes), Invalid
+		case r.pattern != nil && !r.pattern.MatchString(s):
+			return "does not match " + r.pattern.String(), Invalid
+		}
+	case kindRaw, kindBytes:
+		if r.maxBytes >= 0 && len(v.Bytes()) > r.maxBytes {
+			return "longer than " + strconv.Itoa(r.maxBytes) + " bytes", TooLarge
+		}
+	case kindInt:
+		i := v.Int()
+		if r.gte != nil && i < *r.gte || r.lte != nil && i > *r.lte {
+			return "out of range", Invalid
+		}
+	case kindEnum:
+		number := v.Enum()
+		if number < 0 || r.definedOnly && n.desc.Enum().Values().ByNumber(number) == nil {
+			return "not a number of " + string(n.desc.Enum().Name()), Invalid
+		}
+	case kindTime:
+		if !checkTime(v.Message().Interface().(*timestamppb.Timestamp)) {
+			return "not a time of the years 1678 to 2262", Invalid
+		}
+	}
+	return "", Invalid
+}
+
+var (
+	earliest = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
+	latest   = time.Unix(0, math.MaxInt64)
+)
+
+// checkTime reports whether a time is well formed and fits nanoseconds in an int64.
+func checkTime(ts *timestamppb.Timestamp) bool {
+	t := ts.AsTime()
+	return ts.IsValid() && !t.Before(earliest) && !t.After(latest)
+}
+
+func checkRaw(e *eventv1.Event) *FieldError {
+	switch hasRaw := e != nil && e.Raw != nil; {
+	case hasRaw && e.GetRawMediaType() == "":
+		return &FieldError{Path: "raw_media_type", Reason: "missing beside raw", Fault: Missing}
+	case !hasRaw && e.GetRawMediaType() != "":
+		return &FieldError{Path: "raw_media_type", Reason: "there is no raw"}
+	case !hasRaw && len(e.GetRawMasked()) > 0:
+		return &FieldError{Path: "raw_masked", Reason: "there is no raw"}
+	}
+	for i, pointer := range e.GetRawMasked() {
+		path := "raw_masked." + strconv.Itoa(i)
+		if !isPointer(pointer) {
+			return &FieldError{Path: path, Reason: "not a pointer of RFC 6901"}
+		}
+		if i > 0 && e.GetRawMasked()[i-1] >= pointer {
+			return &FieldError{Path: path, Reason: "not ascending"}
+		}
+	}
+	return nil
+}
+
+func isPointer(s string) bool {
+	if s != "" && s[0] != '/' {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] == '~' && (i+1 == len(s) || s[i+1] != '0' && s[i+1] != '1') {
+			return false
+		}
+	}
+	return true
+}
