@@ -1,0 +1,119 @@
+package witness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"idlog/proto/checkpoint"
+)
+
+// Logs is the set of logs a witness cosigns for, each with the keys that may
+// sign its checkpoints. It does not change after ParseLogs.
+type Logs struct {
+	keys   map[string][]logKey // by origin
+	public map[string]string   // raw public key -> origin
+}
+
+// maxKeys bounds the keys of one origin, so that the lines of all of them and
+// ours fit into a note.
+const maxKeys = 16
+
+type logKey struct {
+	id       uint32
+	verifier note.Verifier
+}
+
+// ParseLogs reads lines of c2sp.org/tlog-policy that name logs,
+//
+//	log <vkey> [<url>]
+//
+// and empty lines and comments. The name of a key is the origin of its log;
+// several lines may name keys of one origin, any of which suffices. Other
+// statements of a policy, a key that is no log's and a key named twice are
+// errors that say their line. An empty list is a list.
+func ParseLogs(b []byte) (*Logs, error) {
+	l := &Logs{keys: make(map[string][]logKey), public: make(map[string]string)}
+	line := 0
+	for text := range bytes.Lines(b) {
+		line++
+		fields := strings.FieldsFunc(strings.TrimSuffix(string(text), "\n"), func(r rune) bool { return r == ' ' || r == '\t' })
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		if fields[0] != "log" || len(fields) < 2 || len(fields) > 3 {
+			return nil, fmt.Errorf("parsing logs: line %d: want: log <vkey> [<url>]", line)
+		}
+		if err := l.add(fields[1]); err != nil {
+			return nil, fmt.Errorf("parsing logs: line %d: %w", line, err)
+		}
+	}
+	return l, nil
+}
+
+func (l *Logs) add(vkey string) error {
+	k, err := checkpoint.ParseVKey(vkey)
+	if err != nil {
+		return err
+	}
+	if !k.Serves(checkpoint.LogRole) {
+		return fmt.Errorf("the key of %s is a witness's", k.Name)
+	}
+	if other, ok := l.public[string(k.Public)]; ok {
+		return fmt.Errorf("the key of %s is already that of %s", k.Name, other)
+	}
+	if len(l.keys[k.Name]) == maxKeys {
+		return fmt.Errorf("more than %d keys of %s", maxKeys, k.Name)
+	}
+	// Two keys of one name and ID could not both be told from a signature line.
+	for _, other := range l.keys[k.Name] {
+		if other.id == k.ID {
+			return fmt.Errorf("another key has the name and key ID %s+%08x", k.Name, k.ID)
+		}
+	}
+	v, err := checkpoint.NewVerifier(vkey)
+	if err != nil {
+		return err
+	}
+	l.public[string(k.Public)] = k.Name
+	l.keys[k.Name] = append(l.keys[k.Name], logKey{id: k.ID, verifier: v})
+	return nil
+}
+
+// Len is the number of origins.
+func (l *Logs) Len() int { return len(l.keys) }
+
+// verified returns the signature lines of text that keys of the origin made,
+// one per key, in the order of the list. It fails if there is none, and if a
+// line names a key and is not by it.
+//
+// SPEC: tlog-witness: "verify the checkpoint signature against the public
+// key(s) it trusts for the checkpoint origin, and it MUST ignore signatures from
+// unknown keys".
+func (l *Logs) verified(origin string, text []byte, sigs []checkpoint.Signature) ([]checkpoint.Signature, error) {
+	var good []checkpoint.Signature
+	for _, k := range l.keys[origin] {
+		var first *checkpoint.Signature // of a repeated line one is enough to keep
+		for _, s := range sigs {
+			if s.Name != origin || s.ID != k.id {
+				continue
+			}
+			if !k.verifier.Verify(text, s.Bytes) {
+				return nil, fmt.Errorf("a signature by key %08x of the log is false", k.id)
+			}
+			if first == nil {
+				first = &s
+			}
+		}
+		if first != nil {
+			good = append(good, *first)
+		}
+	}
+	if len(good) == 0 {
+		return nil, errors.New("no signature by a key of the log")
+	}
+	return good, nil
+}
