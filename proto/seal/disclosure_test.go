@@ -46,7 +46,8 @@ const (
 	eraseOthers   = 8 // the range [4, 5)
 	eraseOfOther  = 9 // of Alice, in a leaf of another family
 	notAnErasure  = 10
-	worldSize     = 12
+	eraseBefore   = 11 // the range [0, 3)
+	worldSize     = 13
 	policyOfWorld = "log %LOG%\nwitness w %WITNESS%\nquorum w\n"
 )
 
@@ -108,6 +109,7 @@ func newWorld(t testing.TB, change func(*world)) *world {
 		format(t, &leaf.Erasure{Log: family, From: 4, To: 5}),
 		format(t, &leaf.Erasure{Log: "log.example/other", Enrolments: enrolment, Tags: person(alice)}),
 		format(t, &leaf.Loss{Log: family, From: 0, To: 100}),
+		format(t, &leaf.Erasure{Log: family, From: 0, To: eventAt}),
 	)
 	w.log.Fill(worldSize)
 	return w
@@ -229,7 +231,7 @@ func TestJudgements(t *testing.T) {
 	sealed(t, record)
 	altered(t, record)
 	erasures(t, record)
-	nextShard(t, record)
+	otherLogs(t, record)
 
 	want, err := json.MarshalIndent(all, "", "\t")
 	if err != nil {
@@ -368,7 +370,8 @@ func erasures(t *testing.T, record recorder) {
 		{"erasure of somebody else", "actor.login", eraseCarol, []int64{eraseCarol}, seal.Withheld},
 		{"erasure of another's field", "targets.0.principal.id", eraseAlice, []int64{eraseAlice}, seal.Withheld},
 		{"erasure of a neutral field", "outcome.status", eraseAlice, []int64{eraseAlice}, seal.Withheld},
-		{"erasure of another range", "actor.login", eraseOthers, []int64{eraseOthers}, seal.Withheld},
+		{"erasure of a later range", "actor.login", eraseOthers, []int64{eraseOthers}, seal.Withheld},
+		{"erasure of an earlier range", "actor.login", eraseBefore, []int64{eraseBefore}, seal.Withheld},
 		{"erasure of another family", "actor.login", eraseOfOther, []int64{eraseOfOther}, seal.Withheld},
 		{"loss is not erasure", "actor.login", notAnErasure, []int64{notAnErasure}, seal.Withheld},
 		{"erasure that is no leaf", "actor.login", 0, []int64{0}, seal.Withheld},
@@ -412,25 +415,36 @@ func erasures(t *testing.T, record recorder) {
 	}
 }
 
-// nextShard is erasures of a later shard of the family. Persons are the family's and can be erased there; a range
-// counts the entries of its own shard.
-func nextShard(t *testing.T, record recorder) {
-	w := newWorld(t, nil)
-	next := prototest.NewKey(family+"/2027", checkpoint.Ed25519, checkpoint.LogRole)
-	shard := prototest.NewLog(next.Name(), next)
-	shard.Append(
-		format(t, &leaf.Erasure{Log: family, Enrolments: []leaf.Hash{{7}}, Tags: []leaf.Tag{{Field: tag.Person, Value: alice}}}),
-		format(t, &leaf.Erasure{Log: family, From: 2, To: 4}),
-	)
-	w.policy = "log " + next.VKey + "\n" + w.policy
-	for i, want := range []seal.State{seal.Erased, seal.Withheld} {
+// otherLogs is erasures in another log that the policy trusts. Persons are the family's and can be erased in a later
+// shard; a range counts the entries of its own shard; other families erase nothing of ours.
+func otherLogs(t *testing.T, record recorder) {
+	tags := []leaf.Tag{{Field: tag.Person, Value: alice}}
+	for _, c := range []struct {
+		name   string
+		origin string
+		leaf   leaf.Erasure
+		want   seal.State
+	}{
+		{"erased with its owner in the next shard", family + "/2027",
+			leaf.Erasure{Log: family, Enrolments: []leaf.Hash{{7}}, Tags: tags}, seal.Erased},
+		{"range of the next shard", family + "/2027",
+			leaf.Erasure{Log: family, From: 2, To: 4}, seal.Withheld},
+		{"erasure in a log of another family", "log.example/other/2026",
+			leaf.Erasure{Log: "log.example/other", Enrolments: []leaf.Hash{{7}}, Tags: tags}, seal.Withheld},
+		{"erasure of our family in a log of another", "log.example/other/2026",
+			leaf.Erasure{Log: family, Enrolments: []leaf.Hash{{7}}, Tags: tags}, seal.Withheld},
+	} {
+		w := newWorld(t, nil)
+		key := prototest.NewKey(c.origin, checkpoint.Ed25519, checkpoint.LogRole)
+		other := prototest.NewLog(c.origin, key)
+		other.Append(format(t, &c.leaf))
+		w.policy = "log " + key.VKey + "\n" + w.policy
 		d := w.disclosure()
 		l := find(d, "actor.login")
-		l.State, l.ErasedAt = seal.Erased, int64(i)
-		d.Erasures = []proof.Proof{shard.Proof(int64(i), 2, shard.Note(2, cosigned, witness))}
-		name := []string{"erased with its owner in the next shard", "range of the next shard"}[i]
-		if o := record(name, w, d, true); o != nil && o.Field("actor.login").State != want {
-			t.Errorf("%s: %v, want %v", name, o.Field("actor.login").State, want)
+		l.State, l.ErasedAt = seal.Erased, 0
+		d.Erasures = []proof.Proof{other.Proof(0, 1, other.Note(1, cosigned, witness))}
+		if o := record(c.name, w, d, true); o != nil && o.Field("actor.login").State != c.want {
+			t.Errorf("%s: %v, want %v", c.name, o.Field("actor.login").State, c.want)
 		}
 	}
 }
