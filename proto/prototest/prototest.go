@@ -20,6 +20,7 @@ import (
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/proof"
+	"idlog/proto/tile"
 )
 
 // A Key is a key pair that is a function of its name, algorithm and role.
@@ -187,4 +188,43 @@ func hashes(p [][]byte, err error) [][32]byte {
 // the leaf as extra data.
 func (l *Log) Proof(index, size int64, note []byte) proof.Proof {
 	return proof.Proof{Extra: l.Leaves[index], Index: index, Hashes: l.Inclusion(index, size), Checkpoint: note}
+}
+
+// Resources returns the tiles and bundles of the log at that size by path, as
+// c2sp.org/tlog-tiles has them: one of each level and index, partial at the end.
+func (l *Log) Resources(size int64) map[string][]byte {
+	files := make(map[string][]byte)
+	var roots [][32]byte // of the level
+	for i := range size {
+		c, _ := tile.At(tile.Entries, i/tile.Width, size)
+		b, err := tile.AppendBundle(files[c.Path()], l.Leaves[i])
+		if err != nil {
+			panic(err)
+		}
+		files[c.Path()] = b
+		roots = append(roots, [32]byte(rfc6962.DefaultHasher.HashLeaf(l.Leaves[i])))
+	}
+	for level := 0; len(roots) > 0; level++ {
+		var above [][32]byte
+		for i, h := range roots {
+			c, _ := tile.At(level, int64(i/tile.Width), size)
+			files[c.Path()] = append(files[c.Path()], h[:]...)
+			if i%tile.Width == tile.Width-1 {
+				above = append(above, perfect(roots[i+1-tile.Width:i+1]))
+			}
+		}
+		roots = above
+	}
+	return files
+}
+
+func perfect(hashes [][32]byte) [32]byte {
+	for len(hashes) > 1 {
+		var next [][32]byte
+		for i := 0; i < len(hashes); i += 2 {
+			next = append(next, [32]byte(rfc6962.DefaultHasher.HashChildren(hashes[i][:], hashes[i+1][:])))
+		}
+		hashes = next
+	}
+	return hashes[0]
 }
