@@ -5,10 +5,9 @@ import (
 	"encoding/binary"
 	"flag"
 	"math"
+	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"idlog/proto/prototest"
 	"idlog/proto/tile"
@@ -129,7 +128,7 @@ func TestBundleLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(all, got); diff != "" {
+	if !slices.EqualFunc(all, got, bytes.Equal) {
 		t.Error("the entries differ")
 	}
 	if _, err := tile.AppendBundle(nil, append(big, 1)); err == nil {
