@@ -2,7 +2,6 @@ package witness
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -117,8 +116,7 @@ func parseManifest(b []byte) ([]string, error) {
 	for o := range strings.Lines(list) {
 		origins = append(origins, strings.TrimSuffix(o, "\n"))
 	}
-	ascending := slices.IsSortedFunc(origins, func(a, b string) int { return cmp.Or(strings.Compare(a, b), 1) })
-	if !ascending || !bytes.Equal(formatManifest(origins), b) {
+	if !slices.Equal(origins, slices.Compact(slices.Sorted(slices.Values(origins)))) || !bytes.Equal(formatManifest(origins), b) {
 		return nil, errors.New("is not a list of origins")
 	}
 	return origins, nil

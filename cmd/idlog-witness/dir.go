@@ -1,0 +1,213 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"idlog/cmd/internal/serve"
+	"idlog/proto/checkpoint"
+	"idlog/witness"
+)
+
+// The directory of a witness. It is made by init, whole or not at all.
+const (
+	keyName   = "witness.key"      // private keys, one per line, mode 0600
+	vkeyName  = "witness.vkey"     // public keys, one per line; for people, never read
+	logsName  = "logs.tlog-policy" // lines log VKEY [URL]; add-log writes it, so may people
+	stateName = "state"            // witness.Store
+)
+
+// initialise makes the directory under another name and renames it, so that a
+// crash leaves no half of a witness under dir.
+func initialise(dir, name, keyType string) (vkeys []string, err error) {
+	algs := map[string][]checkpoint.Alg{
+		"ed25519":   {checkpoint.Ed25519},
+		"ml-dsa-44": {checkpoint.MLDSA44},
+		"both":      {checkpoint.Ed25519, checkpoint.MLDSA44},
+	}[keyType]
+	if algs == nil {
+		return nil, serve.Usagef("--key-type %q is not ed25519, ml-dsa-44 or both", keyType)
+	}
+	if !checkpoint.ValidName(name) {
+		return nil, serve.Usagef("--name %q is no key name: 1 to 255 bytes without spaces and +", name)
+	}
+	dir = filepath.Clean(dir)
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil, &serve.ExitError{Code: serve.CodeInit, Err: fmt.Errorf("initialising: %s exists", dir), Remedy: "name a directory that does not exist yet"}
+	}
+	var private string
+	for _, alg := range algs {
+		skey, vkey, err := checkpoint.GenerateKey(name, alg, checkpoint.WitnessRole)
+		if err != nil {
+			return nil, fmt.Errorf("initialising: %w", err)
+		}
+		private += skey + "\n"
+		vkeys = append(vkeys, vkey)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".tmp-*") // mode 0700
+	if err != nil {
+		return nil, fmt.Errorf("initialising: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("initialising: %w", err), os.RemoveAll(tmp))
+		}
+	}()
+	if err := witness.CreateStore(filepath.Join(tmp, stateName)); err != nil {
+		return nil, err
+	}
+	if err := writeDurably(filepath.Join(tmp, logsName), "# Logs this witness cosigns for: log VKEY [URL]\n", 0o644); err != nil {
+		return nil, err
+	}
+	if err := writeDurably(filepath.Join(tmp, vkeyName), strings.Join(vkeys, "\n")+"\n", 0o644); err != nil {
+		return nil, err
+	}
+	if err := writeDurably(filepath.Join(tmp, keyName), private, 0o600); err != nil {
+		return nil, err
+	}
+	// If we die here: dir does not exist, and its temporary twin can be removed.
+	if err := os.Rename(tmp, dir); err != nil {
+		return nil, err
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, err
+	}
+	// If we die here: the witness is there and its keys are in witness.vkey.
+	return vkeys, nil
+}
+
+// writeDurably writes a file in one rename and syncs it and its directory.
+func writeDurably(path, content string, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// notInitialised refuses a directory, creating nothing in it.
+func notInitialised(dir string) error {
+	return &serve.ExitError{
+		Code:   serve.CodeInit,
+		Err:    fmt.Errorf("%s is not the directory of a witness", dir),
+		Remedy: "idlog-witness init --dir " + dir + " --name NAME",
+	}
+}
+
+// readKeys returns the private keys. A file that others than its owner can read
+// is refused: a key that may have been copied is not a witness's.
+func readKeys(dir string) ([]string, error) {
+	path := filepath.Join(dir, keyName)
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notInitialised(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading keys: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, &serve.ExitError{
+			Code:   serve.CodePermission,
+			Err:    fmt.Errorf("reading keys: %s has mode %04o, so others than its owner may use it", path, mode),
+			Remedy: "chmod 600 " + path,
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading keys: %w", err)
+	}
+	return strings.Fields(string(b)), nil
+}
+
+func readLogs(dir string) (*witness.Logs, error) {
+	path := filepath.Join(dir, logsName)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading logs: %w", err)
+	}
+	l, err := witness.ParseLogs(b)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// addLogs adds a log from the arguments of the command, or those of a file. The
+// new list is judged as a whole, as serve will, before it replaces the old one.
+func addLogs(dir, file string, args []string) error {
+	skeys, err := readKeys(dir)
+	if err != nil {
+		return err
+	}
+	add := "log " + strings.Join(args, " ") + "\n"
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
+		}
+		add = string(b)
+	}
+	if _, err := witness.ParseLogs([]byte(add)); err != nil {
+		return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
+	}
+	path := filepath.Join(dir, logsName)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("adding logs: %w", err)
+	}
+	list := string(old)
+	if list != "" && !strings.HasSuffix(list, "\n") {
+		list += "\n"
+	}
+	known := make(map[string]bool)
+	for _, f := range statements(list) {
+		known[f[1]] = true
+	}
+	for _, f := range statements(add) {
+		if !known[f[1]] {
+			known[f[1]] = true
+			list += strings.Join(f, " ") + "\n"
+		}
+	}
+	logs, err := witness.ParseLogs([]byte(list))
+	if err == nil {
+		_, err = witness.New(witness.Config{PrivateKeys: skeys, Logs: logs})
+	}
+	if err != nil {
+		return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
+	}
+	if err := writeDurably(path, list, 0o644); err != nil {
+		return fmt.Errorf("adding logs: %w", err)
+	}
+	return nil
+}
+
+// statements returns the fields of each log line of a list.
+func statements(list string) [][]string {
+	var out [][]string
+	for line := range strings.Lines(list) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "log" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
