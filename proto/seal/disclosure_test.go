@@ -189,6 +189,28 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestEveryByte: no byte of a disclosure can be another one.
+func TestEveryByte(t *testing.T) {
+	w := newWorld(t, nil)
+	d := w.disclosure()
+	find(d, "actor.login").State = seal.Withheld
+	good, err := d.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		bad := slices.Clone(good)
+		bad[i] ^= 1
+		d, err := seal.Parse(bad)
+		if err != nil {
+			continue
+		}
+		if _, err := w.verify(t, d); err == nil {
+			t.Errorf("byte %d of %q may be %q", i, good[max(0, i-20):i+1], bad[i])
+		}
+	}
+}
+
 // judgement is one entry of testdata/vectors/disclosure-verify.json: a file, the policy it is held to, and either
 // that it is refused or the states of its fields.
 type judgement struct {

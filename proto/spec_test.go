@@ -1,0 +1,84 @@
+// Package proto_test holds SPEC.md to the repository: what it names as holding its rules is there, and the hash
+// labels are the same in it and in the code.
+package proto_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func read(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	}
+	return all.String()
+}
+
+func TestSpecNamesWhatExists(t *testing.T) {
+	spec := read(t, "SPEC.md")
+	for _, cited := range regexp.MustCompile(`\b(\w+)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(spec, -1) {
+		dir := cited[1]
+		if dir == "client" {
+			dir = "../client"
+		}
+		if !strings.Contains(read(t, filepath.Join(dir, "*_test.go")), "func "+cited[2]+"(") {
+			t.Errorf("SPEC.md names %s, which does not exist", cited[0])
+		}
+	}
+	for _, cited := range regexp.MustCompile(`([a-z-]+(?:\\\*)?)\.json`).FindAllStringSubmatch(spec, -1) {
+		pattern := strings.ReplaceAll(cited[1], `\*`, "*") + ".json"
+		if found, err := filepath.Glob(filepath.Join("../testdata/vectors", pattern)); err != nil || (len(found) == 0 && pattern != "x.json") {
+			t.Errorf("SPEC.md names %s, which does not exist: %v", pattern, err)
+		}
+	}
+	// A quoted name after disclosure-verify.json begins or ends the name of one of its entries.
+	judged := read(t, "../testdata/vectors/disclosure-verify.json")
+	for _, group := range regexp.MustCompile(`\[disclosure-verify\.json: ([^\]]*)\]`).FindAllStringSubmatch(spec, -1) {
+		for _, name := range regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(group[1], -1) {
+			want := `"name": "` + strings.TrimSuffix(name[1], "...")
+			if strings.HasPrefix(name[1], "...") {
+				want = strings.TrimPrefix(name[1], "...") + `",`
+			}
+			if !strings.Contains(judged, want) {
+				t.Errorf("disclosure-verify.json has no %q", name[1])
+			}
+		}
+	}
+}
+
+func TestLabels(t *testing.T) {
+	labels := func(text string, pattern string) []string {
+		set := make(map[string]bool)
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			set[m[1]] = true
+		}
+		return slices.Sorted(maps.Keys(set))
+	}
+	// Those of the index have no code in this version.
+	want := labels(read(t, "SPEC.md"), `"(idlog/[a-z]+/v1)"`)
+	want = slices.DeleteFunc(want, func(l string) bool { return l == "idlog/mapkey/v1" || l == "idlog/source/v1" })
+	var code string
+	for _, dir := range []string{"leaf", "seal", "tag", "subject"} {
+		code += read(t, dir+"/*.go")
+	}
+	if diff := cmp.Diff(want, labels(code, `"(idlog/[a-z]+/v1)\\x00"`)); diff != "" {
+		t.Errorf("labels of SPEC.md and of the code (-spec +code):\n%s", diff)
+	}
+}
