@@ -8,11 +8,14 @@
 package prototest
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 
 	"filippo.io/mldsa"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -216,6 +219,17 @@ func (l *Log) Resources(size int64) map[string][]byte {
 		roots = above
 	}
 	return files
+}
+
+// Fetch returns a tile.Fetch that serves these files.
+func Fetch(files map[string][]byte) tile.Fetch {
+	return func(_ context.Context, path string) ([]byte, error) {
+		b, ok := files[path]
+		if !ok {
+			return nil, fmt.Errorf("opening %s: %w", path, fs.ErrNotExist)
+		}
+		return bytes.Clone(b), nil
+	}
 }
 
 func perfect(hashes [][32]byte) [32]byte {

@@ -190,6 +190,24 @@ func (r *Reader) Root(ctx context.Context, size int64) ([32]byte, error) {
 	return fold(peaks), nil
 }
 
+// Ranges returns the roots of the perfect subtrees that make up the entries
+// [0, at), from left to right, and then of those that make up the rest of the
+// tree: what a consistency part of evidence holds, by which a fork is shown.
+func (r *Reader) Ranges(ctx context.Context, at int64) ([][32]byte, error) {
+	if at < 0 || at > r.checkpoint.Size {
+		return nil, r.outside("size", at)
+	}
+	var hashes [][32]byte
+	for _, id := range compact.RangeNodes(uint64(at), uint64(r.checkpoint.Size), compact.RangeNodes(0, uint64(at), nil)) {
+		h, err := r.node(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, h)
+	}
+	return hashes, nil
+}
+
 // fold joins the roots of ever smaller perfect trees, from the right.
 func fold(peaks [][32]byte) [32]byte {
 	root := peaks[len(peaks)-1]

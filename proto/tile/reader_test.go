@@ -19,17 +19,6 @@ import (
 	"idlog/proto/tile"
 )
 
-// served is what a log serves, by path.
-type served map[string][]byte
-
-func (s served) fetch(_ context.Context, path string) ([]byte, error) {
-	b, ok := s[path]
-	if !ok {
-		return nil, fmt.Errorf("opening %s: %w", path, fs.ErrNotExist)
-	}
-	return bytes.Clone(b), nil
-}
-
 func newLog(size int64) *prototest.Log {
 	l := prototest.NewLog("log.example", prototest.NewKey("log.example", checkpoint.Ed25519, checkpoint.LogRole))
 	l.Fill(size)
@@ -60,8 +49,8 @@ func TestReader(t *testing.T) {
 	l := newLog(70_000)
 	for _, size := range sizes {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			s := served(l.Resources(size))
-			r := tile.NewReader(l.Checkpoint(size), s.fetch)
+			s := l.Resources(size)
+			r := tile.NewReader(l.Checkpoint(size), prototest.Fetch(s))
 			check(t, l, r, 0, size)
 			check(t, l, r, size/2, size)
 			check(t, l, r, size, size)
@@ -117,7 +106,7 @@ func checkConsistency(t *testing.T, l *prototest.Log, r *tile.Reader, from, size
 
 func TestReaderOutside(t *testing.T) {
 	l := newLog(300)
-	r := tile.NewReader(l.Checkpoint(300), served(l.Resources(300)).fetch)
+	r := tile.NewReader(l.Checkpoint(300), prototest.Fetch(l.Resources(300)))
 	for _, span := range [][2]int64{{-1, 1}, {2, 1}, {0, 301}, {301, 301}} {
 		n := 0
 		for e, err := range r.Entries(t.Context(), span[0], span[1]) {
@@ -146,7 +135,7 @@ func TestReaderOutside(t *testing.T) {
 func TestEveryTileAltered(t *testing.T) {
 	const size = 66_100 // three levels, all of them partial at the end
 	l := newLog(size)
-	honest := served(l.Resources(size))
+	honest := l.Resources(size)
 	for _, path := range slices.Sorted(maps.Keys(honest)) {
 		c, err := tile.ParsePath(path)
 		if err != nil {
@@ -171,14 +160,14 @@ func TestEveryTileAltered(t *testing.T) {
 }
 
 // checkNoticed reads the entries under one resource that was altered.
-func checkNoticed(t *testing.T, l *prototest.Log, honest served, c tile.Coord, altered []byte) {
+func checkNoticed(t *testing.T, l *prototest.Log, honest map[string][]byte, c tile.Coord, altered []byte) {
 	t.Helper()
 	size := int64(len(l.Leaves))
 	r := tile.NewReader(l.Checkpoint(size), func(ctx context.Context, path string) ([]byte, error) {
 		if path == c.Path() {
 			return altered, nil
 		}
-		return honest.fetch(ctx, path)
+		return prototest.Fetch(honest)(ctx, path)
 	})
 	first := c.Index << (8 * (max(c.Level, 0) + 1))
 	for e, err := range r.Entries(t.Context(), first, min(first+1, size)) {
@@ -208,9 +197,9 @@ func TestTilesSwapped(t *testing.T) {
 	for _, swap := range [][2]string{
 		{"tile/0/000", "tile/0/001"}, {"tile/entries/000", "tile/entries/001"}, {"tile/0/000", "tile/entries/000"},
 	} {
-		s := served(l.Resources(1000))
+		s := l.Resources(1000)
 		s[swap[0]], s[swap[1]] = s[swap[1]], s[swap[0]]
-		r := tile.NewReader(l.Checkpoint(1000), s.fetch)
+		r := tile.NewReader(l.Checkpoint(1000), prototest.Fetch(s))
 		if e, err := r.Entry(t.Context(), 5); err == nil {
 			t.Errorf("%v swapped: read %q", swap, e.Data)
 		}
@@ -220,15 +209,15 @@ func TestTilesSwapped(t *testing.T) {
 // TestOtherRoot reads honest tiles under a checkpoint that they do not give.
 func TestOtherRoot(t *testing.T) {
 	l := newLog(1000)
-	s := served(l.Resources(1000))
+	s := l.Resources(1000)
 	c := l.Checkpoint(1000)
 	c.Root[0] ^= 1
-	_, err := tile.NewReader(c, s.fetch).Entry(t.Context(), 0)
+	_, err := tile.NewReader(c, prototest.Fetch(s)).Entry(t.Context(), 0)
 	if m, ok := errors.AsType[*tile.MismatchError](err); !ok || m.Path != "" {
 		t.Error(err)
 	}
 	empty := checkpoint.Checkpoint{Origin: "log.example", Root: [32]byte{1}}
-	if _, err := tile.NewReader(empty, s.fetch).Root(t.Context(), 0); err == nil {
+	if _, err := tile.NewReader(empty, prototest.Fetch(s)).Root(t.Context(), 0); err == nil {
 		t.Error("the empty tree has another root")
 	}
 }
@@ -236,7 +225,7 @@ func TestOtherRoot(t *testing.T) {
 // TestPartialDeleted reads a log that has grown and deleted its partial tiles.
 func TestPartialDeleted(t *testing.T) {
 	l := newLog(2000)
-	s := served(l.Resources(2000))
+	s := l.Resources(2000)
 	for path := range s {
 		if strings.Contains(path, ".p/") && !strings.HasPrefix(path, "tile/1") {
 			delete(s, path)
@@ -244,7 +233,7 @@ func TestPartialDeleted(t *testing.T) {
 	}
 	maps.DeleteFunc(s, func(path string, _ []byte) bool { return strings.HasPrefix(path, "tile/1") })
 	s["tile/1/000.p/3"] = l.Resources(1000)["tile/1/000.p/3"]
-	r := tile.NewReader(l.Checkpoint(1000), s.fetch)
+	r := tile.NewReader(l.Checkpoint(1000), prototest.Fetch(s))
 	check(t, l, r, 0, 1000)
 	s["tile/entries/003"] = bytes.Replace(s["tile/entries/003"], []byte("entry 769 "), []byte("entry 768 "), 1)
 	if _, err := r.Entry(t.Context(), 800); err == nil {
@@ -256,11 +245,11 @@ func TestPartialDeleted(t *testing.T) {
 // and one entry its bundle, its tile, and the partial tiles.
 func TestFetches(t *testing.T) {
 	l := newLog(66_100)
-	s := served(l.Resources(66_100))
+	s := l.Resources(66_100)
 	var paths []string
 	fetch := func(ctx context.Context, path string) ([]byte, error) {
 		paths = append(paths, path)
-		return s.fetch(ctx, path)
+		return prototest.Fetch(s)(ctx, path)
 	}
 	check(t, l, tile.NewReader(l.Checkpoint(66_100), fetch), 0, 66_100)
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(s)), slices.Sorted(slices.Values(paths))); diff != "" {
@@ -279,13 +268,13 @@ func TestFetches(t *testing.T) {
 // TestStop holds that leaving the loop leaves the rest unfetched.
 func TestStop(t *testing.T) {
 	l := newLog(1000)
-	s := served(l.Resources(1000))
+	s := l.Resources(1000)
 	delete(s, "tile/entries/001")
-	for range tile.NewReader(l.Checkpoint(1000), s.fetch).Entries(t.Context(), 0, 1000) {
+	for range tile.NewReader(l.Checkpoint(1000), prototest.Fetch(s)).Entries(t.Context(), 0, 1000) {
 		break
 	}
 	var last error
-	for _, last = range tile.NewReader(l.Checkpoint(1000), s.fetch).Entries(t.Context(), 0, 1000) {
+	for _, last = range tile.NewReader(l.Checkpoint(1000), prototest.Fetch(s)).Entries(t.Context(), 0, 1000) {
 	}
 	if !errors.Is(last, fs.ErrNotExist) {
 		t.Errorf("a missing bundle: %v", last)
