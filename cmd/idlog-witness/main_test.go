@@ -419,3 +419,30 @@ func TestDeletedStateIsRefused(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }
+
+// TestStorageFailureEndsIt puts a directory where a state file has to go: the
+// rename fails, what is on disk is not known, and the process ends.
+func TestStorageFailureEndsIt(t *testing.T) {
+	l := newLog(t, "log.example/a")
+	dir, _ := newWitness(t)
+	mustRun(t, "add-log", "--dir", dir, l.vkey)
+	d := startDaemon(t, dir)
+	state := filepath.Join(dir, "state", strings.Split(l.path(), "/")[1])
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.do("POST", "/add-checkpoint", l.request(t, 0, 1)); got.Status != 500 || strings.Contains(got.Body, "—") {
+		t.Errorf("%+v", got)
+	}
+	var exit *exec.ExitError
+	if err := d.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 75 || !strings.Contains(d.stderr.String(), "what is on disk is not known") {
+		t.Errorf("%v\n%s", err, d.stderr)
+	}
+	if err := os.Remove(state); err != nil {
+		t.Fatal(err)
+	}
+	d = startDaemon(t, dir)
+	if got := d.do("POST", "/add-checkpoint", l.request(t, 0, 1)); got.Status != 200 {
+		t.Errorf("after a restart: %+v", got)
+	}
+}

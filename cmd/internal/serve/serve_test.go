@@ -3,13 +3,20 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +24,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -190,6 +198,93 @@ func TestHTTPDrains(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Errorf("HTTP returned %v", err)
+	}
+}
+
+// certificate writes a certificate and its key, signed by parent or by itself.
+func certificate(t *testing.T, dir, name string, parent *tls.Certificate) (certFile, keyFile string, cert tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: parent == nil,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	issuer, signer := template, any(key)
+	if parent != nil {
+		issuer, signer = parent.Leaf, parent.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cert, err = tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	return certFile, keyFile, cert
+}
+
+func TestMutualTLS(t *testing.T) {
+	dir := t.TempDir()
+	caFile, _, ca := certificate(t, dir, "ca", nil)
+	certFile, keyFile, _ := certificate(t, dir, "server", &ca)
+	_, _, client := certificate(t, dir, "client", &ca)
+	_, _, stranger := certificate(t, dir, "stranger", nil)
+	conf, err := serve.TLSFiles{Cert: certFile, Key: keyFile, ClientCA: caFile}.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	l, err := serve.Listen(ctx, "0.0.0.0:0", conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
+	})
+	go func() { served <- serve.HTTP(ctx, l, conf, h, slog.New(slog.DiscardHandler)) }()
+
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.Leaf)
+	url := fmt.Sprintf("https://127.0.0.1:%d", l.Addr().(*net.TCPAddr).Port)
+	get := func(certs ...tls.Certificate) (string, error) {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certs}}
+		defer transport.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: transport}).Get(url)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	}
+	if got, err := get(client); got != "client" || err != nil {
+		t.Errorf("a client of the CA: %q, %v", got, err)
+	}
+	for name, certs := range map[string][]tls.Certificate{"no certificate": nil, "another CA": {stranger}} {
+		if got, err := get(certs...); err == nil {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 
