@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"idlog/proto/checkpoint"
+	"idlog/proto/evidence"
 )
 
 // maxEvidence bounds the evidence kept against one log. One piece is enough;
@@ -42,9 +43,13 @@ func (s *Store) keep(latest *Latest, c checkpoint.Checkpoint, signed []byte) (st
 	if kept >= maxEvidence {
 		return "", nil
 	}
-	b := []byte("idlog-evidence/v1\nclaim fork\n")
-	for _, note := range [][]byte{latest.Note, signed} {
-		b = fmt.Appendf(b, "part checkpoint %d\n%s\n", len(note), note)
+	e := evidence.Evidence{Claim: evidence.Fork, Parts: []evidence.Part{
+		{Type: evidence.Checkpoint, Data: latest.Note},
+		{Type: evidence.Checkpoint, Data: signed},
+	}}
+	b, err := e.Format()
+	if err != nil {
+		return "", fmt.Errorf("keeping evidence: %w", err)
 	}
 	// If we die before this returns, the log's next attempt brings it again, or
 	// not: evidence is a service, and no promise rests on it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -353,6 +354,60 @@ func TestWriteFails(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEvidenceWriteFails: a fork is refused and the log goes on, whether or not
+// the evidence could be kept.
+func TestEvidenceWriteFails(t *testing.T) {
+	for _, step := range []string{"write", "rename", "sync"} {
+		l := newLog(t, "log.example/a").grow(9, "a")
+		w := start(t, newDir(t), keys(t, checkpoint.Ed25519), l)
+		w.mustAdd(l, 0, 5)
+		w.store.SetFault(func(s, n string) error {
+			if s == step && strings.HasSuffix(n, ".idlog-evidence") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		if got := w.add(l.fork().grow(5, "x").request(5, 5)); got.Status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %+v", step, got)
+		}
+		w.mustAdd(l, 5, 9)
+	}
+}
+
+// TestClientGone: a request whose client has gone changes nothing and is no
+// failure of the witness.
+func TestClientGone(t *testing.T) {
+	l := newLog(t, "log.example/a").grow(9, "a")
+	w := start(t, newDir(t), keys(t, checkpoint.Ed25519), l)
+	held, release := make(chan struct{}), make(chan struct{})
+	w.store.SetFault(func(step, _ string) error {
+		if step == "write" {
+			select {
+			case <-held:
+			default:
+				close(held)
+				<-release
+			}
+		}
+		return nil
+	})
+	first := make(chan reply, 1)
+	go func() { first <- w.add(l.request(0, 5)) }()
+	<-held // the first request is writing
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	rec := httptest.NewRecorder()
+	w.h.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, "POST", "/add-checkpoint", strings.NewReader(l.request(0, 3))))
+	if rec.Code != http.StatusServiceUnavailable {
+		t.Errorf("the client that left: %d %s", rec.Code, rec.Body)
+	}
+	close(release)
+	if got := <-first; got.Status != http.StatusOK {
+		t.Errorf("the client that stayed: %+v", got)
+	}
+	w.mustAdd(l, 5, 9)
 }
 
 // finish is what a log does after a witness gave no answer to from..to: it asks

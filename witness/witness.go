@@ -139,6 +139,7 @@ func (w *Witness) addCheckpoint(rw http.ResponseWriter, r *http.Request) {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
 	case <-r.Context().Done():
+		http.Error(rw, "the client has gone", http.StatusServiceUnavailable)
 		return
 	}
 	d, cosignatures, err := w.update(r.Context(), req)
@@ -147,6 +148,9 @@ func (w *Witness) addCheckpoint(rw http.ResponseWriter, r *http.Request) {
 		w.logger.Error("not cosigning", "log", req.Checkpoint.Origin, "err", err)
 		rw.Header().Set("Retry-After", "1")
 		http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+	case errors.Is(err, context.Canceled):
+		// The client went away while another request of its log was stored.
+		http.Error(rw, "the client has gone", http.StatusServiceUnavailable)
 	case err != nil:
 		w.logger.Error("not cosigning", "log", req.Checkpoint.Origin, "size", req.Checkpoint.Size, "err", err)
 		http.Error(rw, "the witness failed", http.StatusInternalServerError)

@@ -20,6 +20,8 @@ import (
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/cosign"
+	"idlog/proto/evidence"
+	"idlog/proto/policy"
 	"idlog/witness"
 )
 
@@ -475,12 +477,24 @@ func TestEvidence(t *testing.T) {
 	if len(files) != 1 {
 		t.Fatalf("evidence: %v", files)
 	}
-	want := fmt.Appendf(nil, "idlog-evidence/v1\nclaim fork\n")
-	for _, n := range [][]byte{[]byte(w.latest(l.origin).Body), l.fork().grow(5, "x").checkpoint(5)} {
-		want = fmt.Appendf(want, "part checkpoint %d\n%s\n", len(n), n)
+	got, err := evidence.Parse([]byte(readFile(t, files[0])))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), readFile(t, files[0])); diff != "" {
+	want := &evidence.Evidence{Claim: evidence.Fork, Parts: []evidence.Part{
+		{Type: evidence.Checkpoint, Data: []byte(w.latest(l.origin).Body)},
+		{Type: evidence.Checkpoint, Data: l.fork().grow(5, "x").checkpoint(5)},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	// Who knows the log's key needs nothing else to be convinced.
+	p, err := policy.Parse([]byte("log " + l.vkeys[0] + "\nquorum none\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := evidence.Judge(got, p); err != nil || !v.Proven || v.Accused != l.origin {
+		t.Errorf("judged %+v, %v", v, err)
 	}
 	for i := range 40 {
 		w.add(l.fork().grow(5, fmt.Sprint("x", i)).request(5, 5))
