@@ -12,6 +12,7 @@ import (
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/proof"
+	"idlog/proto/tag"
 )
 
 // Schema is the value of the field `schema` of every event of this version.
@@ -298,7 +299,7 @@ func (d *Disclosure) erased(l *Line, o *Opened, p *policy.Policy) bool {
 	}
 	persons := o.Leaf.Persons()
 	return slices.ContainsFunc(l.Owners, func(owner uint8) bool {
-		_, found := slices.BinarySearchFunc(erasure.Tags, leaf.Tag{Field: 2, Value: persons[owner]}, leaf.CompareTags)
+		_, found := slices.BinarySearchFunc(erasure.Tags, leaf.Tag{Field: tag.Person, Value: persons[owner]}, leaf.CompareTags)
 		return found
 	})
 }
