@@ -1,0 +1,262 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+	"idlog/proto/subject"
+
+	logv1 "idlog/proto/idlog/log/v1"
+)
+
+const (
+	defaultSkew  = 60 * time.Second
+	defaultCache = 1 << 16
+
+	// maxAnswer is the largest message that a server may send: a full batch of
+	// receipts, or one entry with its raw bytes and disclosure.
+	maxAnswer = 32 << 20
+)
+
+// Config is what a Client needs. Policy, State and one of Target and Conn must
+// be set.
+type Config struct {
+	// Target is a gRPC target such as "log.example.com:7443" or
+	// "127.0.0.1:7443". The connection is made when it is first needed.
+	Target string
+	// TLS is used for Target. Without it a Target that is not on this machine
+	// is refused with ErrPlaintext.
+	TLS *tls.Config
+	// Conn is used in place of Target; the caller closes it.
+	Conn grpc.ClientConnInterface
+
+	// Assurance is how the server must say that the events came: pushed when it
+	// authenticates the connection, else unauthenticated. Empty means pushed
+	// for a Target whose TLS has a client certificate, and unauthenticated
+	// otherwise.
+	Assurance leaf.Assurance
+	// Log is the log family. Empty means that of the policy's log lines, which
+	// must then all be of one family.
+	Log string
+	// Policy says which signatures count. Receipts and reads fail without it.
+	Policy *policy.Policy
+	// State is what was seen before; NewMemoryState for a process that may forget.
+	State *State
+
+	// Skew is how far two clocks may disagree; 0 means 60 s.
+	Skew time.Duration
+	// Cache is the number of persons whose enrolments are kept; 0 means 65,536,
+	// some 20 MiB.
+	Cache int
+	// Attempts is how often a call is tried that fails for a reason that passes;
+	// 0 means for as long as its context lasts.
+	Attempts int
+	// Clock is the time of day; nil means time.Now.
+	Clock func() time.Time
+}
+
+// Client submits to and reads from one log family.
+type Client struct {
+	log       string
+	policy    *policy.Policy
+	state     *State
+	assurance leaf.Assurance
+	skew      time.Duration
+	attempts  int
+	now       func() time.Time
+
+	conn   *grpc.ClientConn // nil if it is the caller's
+	events logv1.EventServiceClient
+	reads  logv1.LogServiceClient
+
+	checkpoints *lru[leaf.Hash, *Checkpoint] // accepted, by the hash of the note
+	enrolments  *lru[subject.Identifier, []enrolment]
+
+	// advancing holds a token while nobody compares a checkpoint with the state.
+	advancing chan struct{}
+
+	mu      sync.Mutex // guards the two below
+	known   horizon
+	sources map[string]*source
+}
+
+// horizon is the size of the newest accepted checkpoint of each origin. It is
+// taken before a question is asked: no answer may show less.
+type horizon map[string]int64
+
+// New makes a client. It reads the state and asks the server nothing.
+func New(cfg Config) (*Client, error) {
+	switch {
+	case cfg.Policy == nil:
+		return nil, errors.New("making client: no policy")
+	case cfg.State == nil:
+		return nil, errors.New("making client: no state")
+	case (cfg.Target == "") == (cfg.Conn == nil):
+		return nil, errors.New("making client: needs a target or a connection, not both")
+	}
+	family, err := pinned(cfg.Log, cfg.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("making client: %w", err)
+	}
+	c := &Client{
+		log: family, policy: cfg.Policy, state: cfg.State,
+		assurance:   cfg.Assurance,
+		skew:        cmp.Or(cfg.Skew, defaultSkew),
+		attempts:    cfg.Attempts,
+		now:         cfg.Clock,
+		checkpoints: newLRU[leaf.Hash, *Checkpoint](256),
+		enrolments:  newLRU[subject.Identifier, []enrolment](cmp.Or(cfg.Cache, defaultCache)),
+		advancing:   make(chan struct{}, 1),
+		known:       make(horizon),
+		sources:     make(map[string]*source),
+	}
+	c.advancing <- struct{}{}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.assurance == "" {
+		c.assurance = leaf.AssuranceUnauthenticated
+		if cfg.TLS != nil && (len(cfg.TLS.Certificates) > 0 || cfg.TLS.GetClientCertificate != nil) {
+			c.assurance = leaf.AssurancePushed
+		}
+	}
+	for _, l := range cfg.Policy.Logs {
+		seen, ok, err := cfg.State.Seen(l.Origin)
+		if err != nil {
+			return nil, fmt.Errorf("making client: %w", err)
+		}
+		if ok {
+			c.known[l.Origin] = seen.Size
+		}
+	}
+	conn := cfg.Conn
+	if conn == nil {
+		if c.conn, err = dial(cfg.Target, cfg.TLS); err != nil {
+			return nil, fmt.Errorf("making client: %w", err)
+		}
+		conn = c.conn
+	}
+	c.events, c.reads = logv1.NewEventServiceClient(conn), logv1.NewLogServiceClient(conn)
+	return c, nil
+}
+
+// Close closes the connection, unless it was the caller's. Calls in flight fail.
+func (c *Client) Close() error {
+	if c.conn == nil {
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// Log returns the log family.
+func (c *Client) Log() string { return c.log }
+
+// pinned returns the family that a client is for.
+func pinned(family string, p *policy.Policy) (string, error) {
+	var families []string
+	for _, l := range p.Logs {
+		if f := familyOf(l.Origin); f != "" && !slices.Contains(families, f) {
+			families = append(families, f)
+		}
+	}
+	switch {
+	case family != "" && !slices.Contains(families, family):
+		return "", fmt.Errorf("the policy has no key of log %s", family)
+	case family != "":
+		return family, nil
+	case len(families) != 1:
+		return "", fmt.Errorf("the policy has keys of %d logs: say which one is meant", len(families))
+	}
+	return families[0], nil
+}
+
+// familyOf returns the log family of an origin, "" if it has none.
+// SPEC 2.1: origin = family "/" shard.
+func familyOf(origin string) string {
+	i := strings.LastIndexByte(origin, '/')
+	if i < 0 || i == len(origin)-1 {
+		return ""
+	}
+	return origin[:i]
+}
+
+func dial(target string, conf *tls.Config) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	switch {
+	case conf != nil:
+		creds = credentials.NewTLS(conf)
+	case !onThisMachine(target):
+		return nil, fmt.Errorf("%s: %w", target, ErrPlaintext)
+	}
+	return grpc.NewClient(target,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+}
+
+// onThisMachine reports whether a target is a loopback address or a socket file.
+// A name other than localhost is the resolver's to define and does not count.
+func onThisMachine(target string) bool {
+	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "unix-abstract:") {
+		return true
+	}
+	for _, scheme := range []string{"passthrough:///", "dns:///"} {
+		target = strings.TrimPrefix(target, scheme)
+	}
+	host, _, err := net.SplitHostPort(target)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// horizon returns what is known now, before a question is asked.
+func (c *Client) horizon() horizon {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.known)
+}
+
+// learned raises the horizon of an origin.
+func (c *Client) learned(origin string, size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[origin] = max(c.known[origin], size)
+}
+
+// call runs one request again while it fails for reasons that pass.
+func call[Req, Res any](ctx context.Context, c *Client, method func(context.Context, Req, ...grpc.CallOption) (Res, error), req Req) (res Res, err error) {
+	err = retry(ctx, c.attempts, func() error {
+		var err error
+		res, err = method(ctx, req)
+		return asError(err)
+	})
+	return res, err
+}
+
+// hashes turns the hashes of an answer into ours.
+func hashes(wire [][]byte) ([]leaf.Hash, error) {
+	out := make([]leaf.Hash, len(wire))
+	for i, h := range wire {
+		if len(h) != len(out[i]) {
+			return nil, fmt.Errorf("hash %d of the proof has %d bytes", i, len(h))
+		}
+		copy(out[i][:], h)
+	}
+	return out, nil
+}

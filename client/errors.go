@@ -1,0 +1,171 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+
+	logv1 "idlog/proto/idlog/log/v1"
+)
+
+// ErrPlaintext says that a server which is not on this machine was named
+// without TLS. The caller gives TLS; there is no flag to go without.
+var ErrPlaintext = errors.New("a server that is not on this machine needs TLS")
+
+// domain is the ErrorInfo domain of every refusal of an idlog server.
+const domain = "idlog"
+
+// Refused says that the operator, or this client on its behalf, does not take
+// an event or a call. Sending the same again will not help, except after
+// RetryAfter where that is set. Message is the server's text, not verified and
+// not escaped for terminals.
+type Refused struct {
+	Reason     logv1.Reason  // of the closed list
+	Code       codes.Code    // gRPC's kind of the refusal
+	Message    string        // for people
+	Path       string        // field of the event or the request; empty if none is at fault
+	Index      int64         // entry that it is about, as the server says; -1 if none
+	RetryAfter time.Duration // what the server asks for; 0 if it does not
+}
+
+func (e *Refused) Error() string {
+	name := strings.TrimPrefix(e.Reason.String(), "REASON_")
+	if e.Path != "" {
+		return fmt.Sprintf("%s: %s: %q", name, e.Path, e.Message)
+	}
+	return fmt.Sprintf("%s: %q", name, e.Message)
+}
+
+// Mismatch says that a receipt, a ticket or an answer does not hold: the step
+// of SPEC 3.1 that failed, and what was found. For a receipt the reason is
+// RECEIPT_MISMATCH: the log may hold something else than what was sent.
+type Mismatch struct {
+	Step     int    // 1 to 8 of SPEC 3.1; 0 for an answer that is no receipt
+	What     string // what does not hold
+	Evidence []byte // *.idlog-evidence, claim receipt-mismatch; nil for step 0
+	File     string // where Evidence was written; empty with a state in memory
+	Err      error  // the cause, if another package found it
+}
+
+func (e *Mismatch) Error() string {
+	var b strings.Builder
+	if e.Step > 0 {
+		fmt.Fprintf(&b, "RECEIPT_MISMATCH in step %d: ", e.Step)
+	} else {
+		b.WriteString("the server's answer does not verify: ")
+	}
+	b.WriteString(e.What)
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.File != "" {
+		fmt.Fprintf(&b, " (evidence: %s)", e.File)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause, such as a *policy.QuorumError.
+func (e *Mismatch) Unwrap() error { return e.Err }
+
+// Fork says that the log's key signed two histories. With equal sizes the two
+// notes are proof of it for anyone. With other sizes the operator could not
+// show that one continues the other, which convinces only who asked.
+type Fork struct {
+	Origin   string
+	Old, New []byte      // notes, both with verified signatures
+	Proof    []leaf.Hash // the consistency proof that failed; nil for equal sizes
+	File     string      // where the evidence was written, if anywhere
+	Err      error       // how the proof failed; nil for equal sizes
+}
+
+func (e *Fork) Error() string {
+	s := fmt.Sprintf("the log %s has forked: two roots for one size", e.Origin)
+	if e.Err != nil {
+		s = fmt.Sprintf("the log %s does not continue the history known here: %v", e.Origin, e.Err)
+	}
+	return s + at(e.File)
+}
+
+// Unwrap returns how the consistency proof failed.
+func (e *Fork) Unwrap() error { return e.Err }
+
+// Rollback says that a log showed a smaller tree than this reader already
+// knew when it asked. Both notes bear verified signatures. It may be a copy
+// of the log that lags, so it is no proof of fault by itself.
+type Rollback struct {
+	Origin           string
+	Known, Shown     int64  // sizes
+	KnownNote, Shows []byte // the notes of these sizes
+	File             string // where the evidence was written, if anywhere
+}
+
+func (e *Rollback) Error() string {
+	return fmt.Sprintf("the log %s went back from size %d to %d%s", e.Origin, e.Known, e.Shown, at(e.File))
+}
+
+func at(file string) string {
+	if file == "" {
+		return ""
+	}
+	return " (evidence: " + file + ")"
+}
+
+// asRefused turns the status of a call or of one event into a *Refused where
+// it carries an idlog reason, and returns the status' error otherwise.
+func asRefused(s *status.Status) error {
+	r := &Refused{Code: s.Code(), Message: s.Message(), Index: -1}
+	for _, d := range s.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			if d.GetDomain() == domain {
+				r.Reason = logv1.Reason(logv1.Reason_value["REASON_"+d.GetReason()])
+			}
+			if i, err := strconv.ParseInt(d.GetMetadata()["index"], 10, 64); err == nil && i >= 0 {
+				r.Index = i
+			}
+		case *errdetails.BadRequest:
+			if v := d.GetFieldViolations(); len(v) > 0 {
+				r.Path = v[0].GetField()
+			}
+		case *errdetails.RetryInfo:
+			r.RetryAfter = d.GetRetryDelay().AsDuration()
+		}
+	}
+	if r.Reason == logv1.Reason_REASON_UNSPECIFIED {
+		return s.Err()
+	}
+	return r
+}
+
+// asError turns the error of a call into ours.
+func asError(err error) error {
+	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
+		return asRefused(s)
+	}
+	return err
+}
+
+// transient reports whether the same call may succeed later, and how long the
+// server asks to wait. RESOURCE_EXHAUSTED without a reason is gRPC's own
+// "message too large", which stays so.
+func transient(err error) (time.Duration, bool) {
+	if r, ok := errors.AsType[*Refused](err); ok {
+		return r.RetryAfter, r.Code == codes.Unavailable || r.Code == codes.ResourceExhausted
+	}
+	return 0, status.Code(err) == codes.Unavailable
+}
+
+// lacksQuorum reports whether a checkpoint failed for its cosignatures alone.
+func lacksQuorum(err error) bool {
+	_, ok := errors.AsType[*policy.QuorumError](err)
+	return ok
+}

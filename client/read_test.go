@@ -1,0 +1,133 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"idlog/client"
+	"idlog/proto/leaf"
+	"idlog/proto/seal"
+
+	logv1 "idlog/proto/idlog/log/v1"
+)
+
+func TestEntry(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	res := submitOne(t, c, signIn("e1"), client.Options{})
+	check(t, res.Err)
+	e, err := c.Entry(t.Context(), res.Receipt.Index, client.Show{Raw: true})
+	check(t, err)
+	ev, ok := e.Leaf.(*leaf.Event)
+	if !ok || ev.Source != okta || !bytes.Equal(e.Bytes, res.Receipt.Leaf) {
+		t.Fatalf("entry %+v", e.Leaf)
+	}
+	if string(e.Raw) != `{"uuid":"e1"}` {
+		t.Errorf("raw %q", e.Raw)
+	}
+	if d, err := e.Disclosure().Verify(op.policy); err != nil || !bytes.Equal(d.Field("actor.login").Value, seal.String("alice")) {
+		t.Errorf("disclosure: %v", err)
+	}
+	p := e.Proof()
+	if _, err := p.Verify(op.policy, leaf.HashOf(e.Bytes)); err != nil {
+		t.Error(err)
+	}
+	e, err = c.Entry(t.Context(), 1, client.Show{Fields: true})
+	check(t, err)
+	if _, ok := e.Leaf.(*leaf.Keys); !ok || e.Disclosure() != nil {
+		t.Errorf("entry 1 is %T", e.Leaf)
+	}
+	if _, err := c.Entry(t.Context(), 99, client.Show{}); reasonOf(err) != logv1.Reason_REASON_INDEX_OUT_OF_RANGE {
+		t.Errorf("got %v", err)
+	}
+	for _, lie := range []string{"other entry", "hidden line", "other raw bytes"} {
+		op.set(func(op *operator) { op.lie = lie })
+		if _, err := c.Entry(t.Context(), res.Receipt.Index, client.Show{Raw: true}); !isMismatch(err) {
+			t.Errorf("%s: got %v", lie, err)
+		}
+		if _, err := c.FetchUnverified(t.Context(), res.Receipt.Index, client.Show{Raw: true}); err != nil {
+			t.Errorf("%s: unverified: %v", lie, err)
+		}
+	}
+}
+
+func isMismatch(err error) bool { _, ok := errors.AsType[*client.Mismatch](err); return ok }
+
+// The operator breaks the stream after every third entry.
+func TestWatch(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
+	check(t, submitOne(t, c, signIn("e2"), client.Options{}).Err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	want := int64(1)
+	var last error
+	for e, err := range c.Watch(ctx, want, client.Show{}) {
+		if err != nil {
+			last = err
+			break
+		}
+		if e.Index != want {
+			t.Fatalf("entry %d, want %d", e.Index, want)
+		}
+		if want++; want == 8 {
+			op.set(func(op *operator) { _, last = op.log(signIn("e3")) })
+			check(t, last)
+		}
+		if want == 9 {
+			cancel()
+		}
+	}
+	if !errors.Is(last, context.Canceled) && ctx.Err() == nil || want != 9 {
+		t.Errorf("ended at %d with %v", want, last)
+	}
+
+	op.set(func(op *operator) { op.lie = "skipped entry" })
+	for e, err := range c.Watch(t.Context(), 2, client.Show{}) {
+		if err != nil {
+			if !isMismatch(err) {
+				t.Error(err)
+			}
+			break
+		}
+		if e.Index > 2 {
+			t.Fatalf("entry %d after the gap", e.Index)
+		}
+	}
+}
+
+func TestWatchCheckpoints(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	size := int64(2)
+	for cp, err := range c.WatchCheckpoints(t.Context()) {
+		check(t, err)
+		if cp.Checkpoint.Size < size {
+			t.Fatalf("size %d after %d", cp.Checkpoint.Size, size)
+		}
+		if size = cp.Checkpoint.Size; size >= 6 {
+			break
+		}
+		op.set(func(op *operator) { op.add([]byte("x")) })
+	}
+}
+
+func TestConsistency(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	cp, err := c.Checkpoint(t.Context())
+	check(t, err)
+	op.set(func(op *operator) { op.add([]byte("x")); op.add([]byte("y")) })
+	from, to, err := op.client(t).Consistency(t.Context(), cp.Note)
+	check(t, err)
+	if from.Checkpoint.Size != 2 || to.Checkpoint.Size != 4 {
+		t.Errorf("from %d to %d", from.Checkpoint.Size, to.Checkpoint.Size)
+	}
+	op.fork(3)
+	if _, _, err := op.client(t).Consistency(t.Context(), to.Note); !isFork(err) {
+		t.Errorf("got %v, want a fork", err)
+	}
+}

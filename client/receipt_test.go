@@ -1,0 +1,209 @@
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"idlog/client"
+	"idlog/proto/evidence"
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+	"idlog/proto/seal"
+
+	eventv1 "idlog/proto/idlog/event/v1"
+)
+
+// submitOne submits an event and returns its result.
+func submitOne(t *testing.T, c *client.Client, e *eventv1.Event, opts client.Options) client.Result {
+	t.Helper()
+	results, err := c.Submit(t.Context(), okta, []*eventv1.Event{e}, opts)
+	if err != nil && results[0].Err == nil {
+		t.Fatalf("the call failed with %v and its event did not", err)
+	}
+	return results[0]
+}
+
+func TestReceipt(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	for i := range 5 {
+		res := submitOne(t, c, signIn(fmt.Sprint("e", i)), client.Options{})
+		check(t, res.Err)
+		r := res.Receipt
+		if want := int64(2 + 4 + i); r.Index != want || r.Repeat || r.NativeID != fmt.Sprint("e", i) {
+			t.Fatalf("receipt of entry %d (repeat %v, id %s), want %d", r.Index, r.Repeat, r.NativeID, want)
+		}
+		if len(r.Checkpoint.Cosignatures) != 3 || r.Checkpoint.Checkpoint.Size != r.Index+1 {
+			t.Fatalf("checkpoint %+v", r.Checkpoint.Checkpoint)
+		}
+		verifyOffline(t, op.policy, r.Disclosure(), "203.0.113.9")
+		verifyOffline(t, op.policy, r.Disclosure("network."), "")
+		p := r.Proof()
+		if _, err := p.Verify(op.policy, leaf.HashOf(r.Leaf)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := op.calls["GetEnrolments"]; n != 1 {
+		t.Errorf("%d calls for the enrolments of the same persons, want 1", n)
+	}
+}
+
+// verifyOffline takes a disclosure through a file's bytes and verifies it there.
+func verifyOffline(t *testing.T, p *policy.Policy, d *seal.Disclosure, ip string) {
+	t.Helper()
+	b, err := d.Format()
+	check(t, err)
+	d, err = seal.Parse(b)
+	check(t, err)
+	opened, err := d.Verify(p)
+	check(t, err)
+	line := opened.Field("network.ip")
+	if ip == "" {
+		if line.State != seal.Withheld {
+			t.Fatalf("network.ip is %v", line.State)
+		}
+		return
+	}
+	if !bytes.Equal(line.Value, seal.String(ip)) {
+		t.Fatalf("network.ip is %s", line.Value.Text())
+	}
+}
+
+// TestLies makes the operator cheat in each step of SPEC 3.1 in turn.
+func TestLies(t *testing.T) {
+	for _, tt := range []struct {
+		lie  string
+		step int
+	}{
+		{"no leaf", 1}, {"other kind", 1}, {"foreign leaf", 1}, {"wrong source", 1}, {"wrong assurance", 1}, {"unknown epoch", 1},
+		{"back-dating", 2}, {"future-dating", 2}, {"other second", 2},
+		{"missing seed", 3}, {"extra seed", 3}, {"short seed", 3}, {"twice a seed", 3},
+		{"other value", 4}, {"dropped field", 4}, {"dropped raw", 4}, {"other raw", 4}, {"extra field", 4}, {"own mapper", 4},
+		{"twin path", 4}, {"other owners", 4}, {"wrong seed", 4}, {"other nanosecond", 4},
+		{"wrong neutral tag", 5}, {"missing neutral tag", 5},
+		{"unenrolled handle", 6}, {"missing person", 6}, {"missing actor", 6}, {"late enrolment", 6},
+		{"other handle", 6}, {"somebody's etag", 6}, {"other VRF key", 6}, {"enrolment not included", 6}, {"somebody's enrolment", 6},
+		{"ghost person", 7}, {"unknown tag", 7},
+		{"bad proof", 8}, {"short proof", 8}, {"other index", 8},
+		{"no checkpoint", 8}, {"no quorum", 8}, {"no log key", 8}, {"false signature", 8},
+	} {
+		t.Run(tt.lie, func(t *testing.T) {
+			op := newOperator(t)
+			state, err := client.OpenState(t.TempDir())
+			check(t, err)
+			c := op.client(t, func(cfg *client.Config) { cfg.State = state })
+			if _, err := c.Checkpoint(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			op.set(func(op *operator) { op.lie = tt.lie })
+			res := submitOne(t, c, signIn("e1"), client.Options{})
+			m, ok := errors.AsType[*client.Mismatch](res.Err)
+			if !ok || m.Step != tt.step || res.Receipt != nil {
+				t.Fatalf("got receipt %v and error %v, want a mismatch in step %d", res.Receipt, res.Err, tt.step)
+			}
+			b, err := os.ReadFile(m.File)
+			check(t, err)
+			if !bytes.Equal(b, m.Evidence) || len(b) == 0 {
+				t.Fatal("the evidence file does not hold the evidence")
+			}
+			e, err := evidence.Parse(b)
+			check(t, err)
+			switch _, err := evidence.Judge(e, op.policy); tt.step {
+			case 3, 4, 5, 6, 7: // the receipt is true, of something else than was sent
+				check(t, err)
+			}
+		})
+	}
+}
+
+func TestLiesAboutKeys(t *testing.T) {
+	for _, lie := range []string{"uncommitted key", "foreign keys leaf", "no keys", "key is missing"} {
+		t.Run(lie, func(t *testing.T) {
+			op := newOperator(t)
+			op.set(func(op *operator) { op.lie = lie })
+			res := submitOne(t, op.client(t), signIn("e1"), client.Options{})
+			if m, ok := errors.AsType[*client.Mismatch](res.Err); !ok {
+				t.Fatalf("got %v", res.Err)
+			} else {
+				t.Log(m)
+			}
+			if n := op.calls["SubmitEvents"]; n != 0 {
+				t.Errorf("an event was sent to a log whose keys do not verify")
+			}
+		})
+	}
+}
+
+// A second client finds the event there before it sent it: its receipt is the
+// first one's, whose time is not back-dated although it is old.
+func TestRepeat(t *testing.T) {
+	op := newOperator(t)
+	check(t, submitOne(t, op.client(t), signIn("e1"), client.Options{}).Err)
+	tomorrow := func(cfg *client.Config) {
+		cfg.Clock = func() time.Time { return time.Now().Add(24 * time.Hour) }
+	}
+	res := submitOne(t, op.client(t, tomorrow), signIn("e1"), client.Options{})
+	check(t, res.Err)
+	if !res.Receipt.Repeat || res.Receipt.Index != 6 {
+		t.Errorf("receipt of entry %d, repeat %v", res.Receipt.Index, res.Receipt.Repeat)
+	}
+	// One that was not published when we asked is bounded by when we say that we first sent it.
+	op.set(func(op *operator) { op.publish = op.size() })
+	c := op.client(t, tomorrow)
+	_, err := c.Checkpoint(t.Context())
+	check(t, err)
+	op.set(func(op *operator) {
+		op.publish = 0
+		_, err = op.log(signIn("e2"))
+	})
+	check(t, err)
+	if m, ok := errors.AsType[*client.Mismatch](submitOne(t, c, signIn("e2"), client.Options{FirstSent: time.Now()}).Err); ok {
+		t.Error(m)
+	}
+}
+
+func TestTicket(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	res := submitOne(t, c, signIn("e1"), client.Options{Sequenced: true})
+	ticket, ok := errors.AsType[*client.Ticket](res.Err)
+	if !ok || res.Receipt != nil {
+		t.Fatalf("got receipt %v and error %v, want a ticket", res.Receipt, res.Err)
+	}
+	if d := time.Until(ticket.Deadline); d < 23*time.Hour || d > 24*time.Hour {
+		t.Errorf("deadline in %v", d)
+	}
+	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
+
+	for _, tt := range []struct {
+		lie  string
+		step int
+	}{
+		{"other promise", 1}, {"other log's promise", 1}, {"late deadline", 1}, {"promise of the log key", 1},
+		{"foreign leaf", 1}, {"wrong source", 1}, {"future-dating", 2}, {"wrong neutral tag", 5}, {"missing neutral tag", 5},
+	} {
+		t.Run(tt.lie, func(t *testing.T) {
+			op.set(func(op *operator) { op.lie = tt.lie })
+			res := submitOne(t, c, signIn(tt.lie), client.Options{Sequenced: true})
+			if m, ok := errors.AsType[*client.Mismatch](res.Err); !ok || m.Step != tt.step {
+				t.Errorf("got %v, want a mismatch in step %d", res.Err, tt.step)
+			}
+		})
+	}
+}
+
+// A person who was erased and enrolled again has a handle that the cache lacks.
+func TestEnrolledAgain(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
+	op.set(func(op *operator) { clear(op.people) })
+	check(t, submitOne(t, c, signIn("e2"), client.Options{}).Err)
+	if n := op.calls["GetEnrolments"]; n != 2 {
+		t.Errorf("%d calls for enrolments, want 2", n)
+	}
+}

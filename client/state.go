@@ -1,0 +1,217 @@
+package client
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"idlog/proto/checkpoint"
+	"idlog/proto/evidence"
+	"idlog/proto/leaf"
+)
+
+// State remembers the newest checkpoint that was verified of each log, by
+// origin and not by key: a log that changes its keys inherits it.
+//
+// On disk each origin has one file, <escaped origin>.seen:
+//
+//	idlog-seen/v1 SP <base64 SHA-256 of what follows> LF
+//	size <decimal> LF
+//	root <base64> LF
+//	LF
+//	the signed note, verbatim
+//
+// A damaged file is an error that names it, never a first contact. A missing
+// file is a first contact and nothing can tell it from a deleted one: back the
+// directory up with whatever else you would miss.
+//
+// A State may be used by any number of goroutines, and its directory by any
+// number of processes.
+type State struct {
+	dir string // "" in memory
+
+	mu   sync.Mutex      // guards seen
+	seen map[string]Seen // in memory only
+}
+
+// Seen is the checkpoint of one origin that a State remembers.
+type Seen struct {
+	Size int64
+	Root leaf.Hash
+	Note []byte // the signed note, with the cosignatures it was accepted with
+}
+
+// OpenState opens the state in a directory, which it creates if need be,
+// readable by its owner alone.
+func OpenState(dir string) (*State, error) {
+	if dir == "" {
+		return nil, errors.New("opening client state: no directory named")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("opening client state: %w", err)
+	}
+	return &State{dir: dir}, nil
+}
+
+// NewMemoryState returns a state that ends with the process: it notices forks
+// and rollbacks while it lives and knows nothing of yesterday. Evidence is in
+// the errors alone.
+func NewMemoryState() *State { return &State{seen: make(map[string]Seen)} }
+
+// Seen returns what is remembered of an origin, and false if that is nothing.
+func (s *State) Seen(origin string) (Seen, bool, error) {
+	if s.dir == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		seen, ok := s.seen[origin]
+		return seen, ok, nil
+	}
+	name := s.file(origin)
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Seen{}, false, nil
+	}
+	if err != nil {
+		return Seen{}, false, fmt.Errorf("reading client state: %w", err)
+	}
+	seen, err := parseSeen(b, origin)
+	if err != nil {
+		return Seen{}, false, fmt.Errorf("reading client state %s: %w; it is damaged: restore it from a backup, or remove it to begin anew and lose what it knew", name, err)
+	}
+	return seen, true, nil
+}
+
+// swap replaces what is remembered of an origin if that is still old (known
+// says whether there was anything), and reports whether it was. The lock holds
+// other processes off; they see the old file or the new one.
+func (s *State) swap(origin string, old Seen, known bool, next Seen) (bool, error) {
+	if s.dir == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now, ok := s.seen[origin]
+		if ok != known || !bytes.Equal(now.Note, old.Note) {
+			return false, nil
+		}
+		s.seen[origin] = next
+		return true, nil
+	}
+	lock, err := os.OpenFile(filepath.Join(s.dir, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("locking client state: %w", err)
+	}
+	defer lock.Close() // and with it the lock is gone
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return false, fmt.Errorf("locking client state: %w", err)
+	}
+	now, ok, err := s.Seen(origin)
+	if err != nil {
+		return false, err
+	}
+	if ok != known || !bytes.Equal(now.Note, old.Note) {
+		return false, nil
+	}
+	if err := writeFile(s.file(origin), next.format(), 0o600); err != nil {
+		return false, fmt.Errorf("writing client state: %w", err)
+	}
+	return true, nil
+}
+
+// file is the path of an origin's file. An origin too long for a file name is
+// known by its hash.
+func (s *State) file(origin string) string {
+	name := url.QueryEscape(origin)
+	if len(name) > 200 {
+		name = fmt.Sprintf("%x", sha256.Sum256([]byte(origin)))
+	}
+	return filepath.Join(s.dir, name+".seen")
+}
+
+const seenHeader = "idlog-seen/v1 "
+
+func (s Seen) format() []byte {
+	body := fmt.Appendf(nil, "size %d\nroot %s\n\n%s", s.Size, base64.StdEncoding.EncodeToString(s.Root[:]), s.Note)
+	sum := sha256.Sum256(body)
+	return append([]byte(seenHeader+base64.StdEncoding.EncodeToString(sum[:])+"\n"), body...)
+}
+
+func parseSeen(b []byte, origin string) (Seen, error) {
+	_, rest, _ := bytes.Cut(b, []byte("\n\n"))
+	text, _, err := checkpoint.Split(rest)
+	if err != nil {
+		return Seen{}, err
+	}
+	c, err := checkpoint.Parse(text)
+	if err != nil {
+		return Seen{}, err
+	}
+	seen := Seen{Size: c.Size, Root: c.Root, Note: rest}
+	if c.Origin != origin || !bytes.Equal(seen.format(), b) {
+		return Seen{}, errors.New("its checksum, size, root or origin is not that of its note")
+	}
+	return seen, nil
+}
+
+// save writes an evidence file of the parts that are not empty and returns its
+// bytes and name; in memory it writes none. The same evidence twice is one file.
+func (s *State) save(claim evidence.Claim, parts ...evidence.Part) (data []byte, name string, err error) {
+	e := &evidence.Evidence{Claim: claim, Parts: slices.DeleteFunc(parts, func(p evidence.Part) bool { return len(p.Data) == 0 })}
+	data, err = e.Format()
+	if err != nil || s.dir == "" {
+		return data, "", err
+	}
+	dir := filepath.Join(s.dir, "evidence")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return data, "", fmt.Errorf("writing evidence: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	name = filepath.Join(dir, fmt.Sprintf("%s-%x.idlog-evidence", claim, sum[:8]))
+	if err := writeFile(name, data, 0o600); err != nil {
+		return data, "", fmt.Errorf("writing evidence: %w", err)
+	}
+	return data, name, nil
+}
+
+// writeFile replaces a file in one piece: after a crash at any point there is
+// the old content or the new, whole, and once it returned there is the new.
+func writeFile(name string, data []byte, perm fs.FileMode) error {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, filepath.Base(name)+".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once it was renamed
+	if err := writeAll(f, data, perm); err != nil {
+		return err
+	}
+	// If we die here there is a temporary file that nobody reads, and the old file.
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	// If we die here the rename may be lost with the machine: the old file again.
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func writeAll(f *os.File, data []byte, perm fs.FileMode) error {
+	_, err := f.Write(data)
+	if err == nil {
+		err = f.Chmod(perm)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

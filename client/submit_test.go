@@ -1,0 +1,173 @@
+package client_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"idlog/client"
+
+	eventv1 "idlog/proto/idlog/event/v1"
+	logv1 "idlog/proto/idlog/log/v1"
+)
+
+func reasonOf(err error) logv1.Reason {
+	if r, ok := errors.AsType[*client.Refused](err); ok {
+		return r.Reason
+	}
+	return logv1.Reason_REASON_UNSPECIFIED
+}
+
+func TestRetry(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	check(t, submitOne(t, c, signIn("e0"), client.Options{}).Err)
+	op.set(func(op *operator) { op.refuse = 2; clear(op.calls) })
+	res := submitOne(t, c, signIn("e1"), client.Options{})
+	check(t, res.Err)
+	if op.calls["SubmitEvents"] != 3 {
+		t.Errorf("%d calls, want 3", op.calls["SubmitEvents"])
+	}
+
+	// The number of attempts is a bound, and so is the context.
+	op.set(func(op *operator) { op.refuse = 1 << 30; clear(op.calls) })
+	bounded := op.client(t, func(cfg *client.Config) { cfg.Attempts = 4 })
+	if _, err := bounded.Checkpoint(t.Context()); reasonOf(err) != logv1.Reason_REASON_BACKLOG_FULL || op.calls["GetCheckpoint"] != 4 {
+		t.Errorf("%v after %d calls", err, op.calls["GetCheckpoint"])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	results, err := c.Submit(ctx, okta, []*eventv1.Event{signIn("e2")}, client.Options{})
+	if err == nil || results[0].Err == nil || results[0].Receipt != nil {
+		t.Errorf("got %v and %v", results[0], err)
+	}
+}
+
+// An unreachable server is an error of the call and not a verdict.
+func TestUnreachable(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t, func(cfg *client.Config) { cfg.Target, cfg.Attempts = "127.0.0.1:1", 2 })
+	results, err := c.Submit(t.Context(), okta, []*eventv1.Event{signIn("e1")}, client.Options{})
+	if err == nil || !errors.Is(results[0].Err, err) {
+		t.Fatalf("got %v and %v", results[0].Err, err)
+	}
+	if _, ok := errors.AsType[*client.Mismatch](err); ok {
+		t.Error("it is a mismatch")
+	}
+}
+
+func TestBatches(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	var events []*eventv1.Event
+	for i := range 1001 {
+		events = append(events, signIn(fmt.Sprint("e", i)))
+	}
+	events[7].Outcome = nil
+	events[500].Source.NativeId = proto.String("e1") // another event's id, with other content
+	results, err := c.Submit(t.Context(), okta, events, client.Options{})
+	check(t, err)
+	last := int64(0)
+	for i, res := range results {
+		switch i {
+		case 7:
+			if reasonOf(res.Err) != logv1.Reason_REASON_FIELD_MISSING {
+				t.Errorf("event 7: %v", res.Err)
+			}
+		case 500:
+			r, ok := errors.AsType[*client.Refused](res.Err)
+			if !ok || r.Reason != logv1.Reason_REASON_ID_CONFLICT || r.Index != results[1].Receipt.Index {
+				t.Errorf("event 500: %v", res.Err)
+			}
+		default:
+			if res.Err != nil || res.Receipt.Index <= last {
+				t.Fatalf("event %d: %v", i, res)
+			}
+			last = res.Receipt.Index
+		}
+	}
+	if op.calls["SubmitEvents"] != 2 {
+		t.Errorf("%d calls for 1000 events", op.calls["SubmitEvents"])
+	}
+
+	// Bytes count too: three events of 4 MiB need two calls.
+	op.set(func(op *operator) { clear(op.calls) })
+	events = events[:0]
+	for i := range 3 {
+		e := signIn(fmt.Sprint("big", i))
+		e.Raw = []byte(strings.Repeat("x", 4<<20-1<<12))
+		events = append(events, e)
+	}
+	results, err = c.Submit(t.Context(), okta, events, client.Options{})
+	check(t, err)
+	for _, res := range results {
+		check(t, res.Err)
+	}
+	if op.calls["SubmitEvents"] != 3 && op.calls["SubmitEvents"] != 2 {
+		t.Errorf("%d calls for 12 MiB", op.calls["SubmitEvents"])
+	}
+}
+
+func TestConflict(t *testing.T) {
+	op := newOperator(t)
+	c := op.client(t)
+	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
+	other := signIn("e1")
+	other.Raw = []byte(`{"uuid":"e1","other":true}`)
+	if res := submitOne(t, c, other, client.Options{}); reasonOf(res.Err) != logv1.Reason_REASON_ID_CONFLICT {
+		t.Errorf("got %v", res.Err)
+	}
+	keep := client.Options{KeepConflicts: true}
+	res := submitOne(t, c, other, keep)
+	check(t, res.Err)
+	sum := sha256.Sum256(other.Raw)
+	if id := res.Receipt.NativeID; id != fmt.Sprintf("e1!%x", sum[:4]) {
+		t.Errorf("logged as %s", id)
+	}
+	if other.GetSource().GetNativeId() != "e1" {
+		t.Error("the caller's event was changed")
+	}
+	// Again it is the same event, at the same index.
+	again := submitOne(t, c, other, keep)
+	check(t, again.Err)
+	if again.Receipt.Index != res.Receipt.Index {
+		t.Errorf("logged twice, at %d and %d", res.Receipt.Index, again.Receipt.Index)
+	}
+	// Without raw it is named by its fields.
+	other.Raw, other.RawMediaType = nil, ""
+	bare := submitOne(t, c, other, keep)
+	check(t, bare.Err)
+	if id := bare.Receipt.NativeID; !strings.HasPrefix(id, "e1!") || id == res.Receipt.NativeID {
+		t.Errorf("logged as %s", id)
+	}
+}
+
+func TestCheckAnswer(t *testing.T) {
+	op := newOperator(t)
+	events := []*eventv1.Event{signIn("e1"), signIn("e2")}
+	sent := client.Sent{Source: okta, Events: events, At: time.Now()}
+	res, err := op.SubmitEvents(t.Context(), &logv1.SubmitEventsRequest{Source: okta, Events: events})
+	check(t, err)
+	sent.Answered = time.Now()
+	op.set(func(op *operator) { op.add([]byte("later")) })
+	c := op.client(t)
+	_, err = c.Checkpoint(t.Context()) // the log has grown since
+	check(t, err)
+	results, err := c.CheckAnswer(t.Context(), sent, res)
+	check(t, err)
+	for _, r := range results {
+		check(t, r.Err)
+	}
+	res.Results[1].GetReceipt().Inclusion[0][0] ^= 1
+	results, err = c.CheckAnswer(t.Context(), sent, res)
+	check(t, err)
+	if m, ok := errors.AsType[*client.Mismatch](results[1].Err); !ok || m.Step != 8 || results[0].Err != nil {
+		t.Errorf("got %v and %v", results[0].Err, results[1].Err)
+	}
+}
