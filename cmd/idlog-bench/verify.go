@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"idlog/client"
+	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+	"idlog/proto/proof"
+)
+
+// glancer checks, while the clock runs, what a client must check before it acts on an answer: every checkpoint that it has
+// not seen, by the policy, and one inclusion proof of each answer. It may be used concurrently.
+type glancer struct {
+	policy *policy.Policy
+
+	mu   sync.Mutex // guards seen
+	seen map[leaf.Hash]*policy.Verified
+}
+
+func newGlancer(p *policy.Policy) *glancer {
+	return &glancer{policy: p, seen: make(map[leaf.Hash]*policy.Verified)}
+}
+
+func (g *glancer) glance(a *answer) error {
+	checkpoints := make([]*policy.Verified, len(a.response.GetCheckpoints()))
+	for i, note := range a.response.GetCheckpoints() {
+		var err error
+		if checkpoints[i], err = g.checkpoint(note); err != nil {
+			return err
+		}
+	}
+	for _, r := range a.response.GetResults() {
+		receipt := r.GetReceipt()
+		if receipt == nil {
+			continue
+		}
+		if int(receipt.GetCheckpoint()) >= len(checkpoints) {
+			return errors.New("a receipt names a checkpoint that the answer does not have")
+		}
+		c := checkpoints[receipt.GetCheckpoint()].Checkpoint
+		hashes := make([]leaf.Hash, len(receipt.GetInclusion()))
+		for i, h := range receipt.GetInclusion() {
+			if len(h) != len(hashes[i]) {
+				return errors.New("a receipt has a hash of another length")
+			}
+			copy(hashes[i][:], h)
+		}
+		return proof.Inclusion(leaf.HashOf(receipt.GetLeaf()), receipt.GetIndex(), c.Size, hashes, c.Root)
+	}
+	return nil
+}
+
+func (g *glancer) checkpoint(note []byte) (*policy.Verified, error) {
+	key := leaf.HashOf(note)
+	g.mu.Lock()
+	v, ok := g.seen[key]
+	g.mu.Unlock()
+	if ok {
+		return v, nil
+	}
+	v, err := g.policy.Verify(bytes.Clone(note))
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen[key] = v
+	return v, nil
+}
+
+// verifyAll runs the whole check of a receipt over every answer, after the clock has stopped, and returns how many
+// receipts held and how long one took.
+func verifyAll(ctx context.Context, conn grpc.ClientConnInterface, p *policy.Policy, source string, answers []answer) (int64, time.Duration, error) {
+	c, err := client.New(client.Config{Conn: conn, Policy: p, State: client.NewMemoryState(), Cache: 2 * persons})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	start := time.Now()
+	var held int64
+	for i := range answers {
+		n, err := verifyOne(ctx, c, source, &answers[i])
+		if err != nil {
+			return held, 0, err
+		}
+		held += n
+	}
+	return held, time.Since(start) / time.Duration(max(held, 1)), nil
+}
+
+func verifyOne(ctx context.Context, c *client.Client, source string, a *answer) (int64, error) {
+	sent := client.Sent{Source: source, Events: a.events, At: a.sent, Answered: a.received}
+	results, err := c.CheckAnswer(ctx, sent, a.response)
+	if err != nil {
+		return 0, fmt.Errorf("verifying an answer in full: %w", err)
+	}
+	var held int64
+	for _, r := range results {
+		var ticket *client.Ticket
+		switch {
+		case r.Receipt != nil:
+			held++
+		case errors.As(r.Err, &ticket):
+		default:
+			return held, fmt.Errorf("verifying a receipt in full: %w", r.Err)
+		}
+	}
+	return held, nil
+}
+
+// population enrols the persons that the events are about, before anything is measured.
+func population(ctx context.Context, conn grpc.ClientConnInterface, source string) error {
+	g := newGenerator(shape{}, "population", 1)
+	for first := 0; first < persons; first += 500 {
+		req := &logv1.SubmitEventsRequest{Source: source}
+		for i := first; i < first+500; i += 2 {
+			e := g.event()
+			e.Actor = person(personName(i))
+			e.Targets[0].Principal = person(personName(i + 1))
+			req.Events = append(req.Events, e)
+		}
+		res, err := logv1.NewEventServiceClient(conn).SubmitEvents(ctx, req)
+		if err != nil {
+			return fmt.Errorf("enrolling the population: %w", err)
+		}
+		for _, r := range res.GetResults() {
+			if r.GetError() != nil {
+				return fmt.Errorf("enrolling the population: %s", r.GetError().GetMessage())
+			}
+		}
+	}
+	return nil
+}
