@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -147,11 +146,11 @@ func (w *walker) event(e *eventv1.Event) error {
 
 func (w *walker) message(m protoreflect.Message, p *plan, prefix string) *FieldError {
 	if len(m.GetUnknown()) > 0 {
-		return &FieldError{Path: strings.TrimSuffix(prefix, "."), Reason: "has a field that is not in this schema"}
+		return &FieldError{Path: prefix + p.path, Reason: "has a field that is not in this schema"}
 	}
 	for _, n := range p.fields {
 		if !m.Has(n.desc) {
-			if n.rules.required {
+			if n.must {
 				return &FieldError{Path: prefix + n.path, Reason: "missing", Fault: Missing}
 			}
 			continue
@@ -270,7 +269,12 @@ func encode(v protoreflect.Value, n *node) seal.Value {
 	}
 }
 
-// check holds a set value to its rules and to what its kind can say.
+func (r *rules) broken(v protoreflect.Value, n *node) bool {
+	reason, _ := r.check(v, n)
+	return reason != ""
+}
+
+// check holds a value to its rules and to what its kind can say.
 func (r *rules) check(v protoreflect.Value, n *node) (reason string, fault Fault) {
 	switch n.kind {
 	case kindString:
@@ -301,15 +305,15 @@ func (r *rules) check(v protoreflect.Value, n *node) (reason string, fault Fault
 		}
 	case kindTime:
 		if !checkTime(v.Message().Interface().(*timestamppb.Timestamp)) {
-			return "not a time of the years 1678 to 2262", Invalid
+			return "not a time that an int64 of nanoseconds can say", Invalid
 		}
 	}
 	return "", Invalid
 }
 
 var (
-	earliest = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Unix(0, math.MaxInt64)
+	earliest = time.Unix(0, math.MinInt64) // in 1677
+	latest   = time.Unix(0, math.MaxInt64) // in 2262
 )
 
 // checkTime reports whether a time is well formed and fits nanoseconds in an int64.

@@ -29,6 +29,7 @@ const (
 // plan is how to walk a message: its fields in the order of their paths. It is a tree, one node per place in the
 // schema, so that a node can know its path.
 type plan struct {
+	path   string // of the message; below a list what follows the index
 	fields []*node
 	byName map[string]*node
 }
@@ -42,6 +43,8 @@ type node struct {
 	list    bool
 	message *plan // of kindNone
 	rules   rules
+	// must says that the field has to be set: a rule says so, or one that the zero value breaks.
+	must bool
 }
 
 // rules are the buf.validate options of one field. A bound that is not set is -1, except for numbers.
@@ -63,12 +66,13 @@ var schema = sync.OnceValue(func() *plan {
 })
 
 func compile(md protoreflect.MessageDescriptor, prefix string) *plan {
-	p := &plan{byName: make(map[string]*node)}
+	p := &plan{path: strings.TrimSuffix(prefix, "."), byName: make(map[string]*node)}
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
 		n := &node{desc: fd, name: string(fd.Name()), list: fd.IsList(), kind: kindOf(fd)}
 		n.path = prefix + n.name
 		n.rules = newRules(fd)
+		n.must = n.rules.required || !n.list && !fd.HasPresence() && n.rules.broken(fd.Default(), n)
 		switch {
 		case n.kind == kindNone && n.list:
 			n.message = compile(fd.Message(), ".")

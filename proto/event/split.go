@@ -96,7 +96,10 @@ func room(base *eventv1.Event, targets []*eventv1.Target) int {
 		if p := t.GetPrincipal(); p != nil {
 			r.add(p)
 		}
-		tags += len(r.identifiers) - before + 1
+		tags += len(r.identifiers) - before
+		if t.GetId() != "" && len(identifiers(t.GetPrincipal())) == 0 {
+			tags++
+		}
 		f, s := cost(&eventv1.Event{Targets: []*eventv1.Target{t}})
 		fields, size = fields+f, size+s
 		over := len(r.identifiers) > MaxPersons || tags > leaf.MaxTags || fields > MaxFields || size > MaxValues-spare
@@ -150,7 +153,7 @@ func cost(e *eventv1.Event) (fields, size int) {
 
 // Fit clears what the schema has no room for, so that an event whose source was verbose is logged all the same; its
 // raw bytes still say everything. It clears texts that are too long, numbers and times out of range, enums without a
-// name and elements that are empty; it shortens lists, but none that names persons, for [Split] exists; and it drops
+// name, and elements that are empty or lost what they must have; it shortens lists, but none that names persons, for [Split] exists; and it drops
 // extra, then changes, from an event whose values are too large together. Mandatory fields and raw are left alone.
 // It changes e.
 func Fit(e *eventv1.Event) {
@@ -175,7 +178,7 @@ func fit(m protoreflect.Message, p *plan) {
 		case n.kind == kindNone:
 			fit(v.Message(), n.message)
 		case !n.rules.required:
-			if reason, _ := n.rules.check(v, n); reason != "" {
+			if n.rules.broken(v, n) {
 				m.Clear(n.desc)
 			}
 		}
@@ -192,8 +195,7 @@ func fitList(l protoreflect.List, n *node) {
 			fit(v.Message(), n.message)
 			keep = holds(v.Message(), n.message)
 		case n.rules.items != nil:
-			reason, _ := n.rules.items.check(v, n)
-			keep = reason == ""
+			keep = !n.rules.items.broken(v, n)
 		}
 		if keep {
 			l.Set(kept, v)
@@ -211,15 +213,15 @@ func fitList(l protoreflect.List, n *node) {
 	l.Truncate(kept)
 }
 
-// holds reports whether a message has any field.
+// holds reports whether a message has any field, and all that it must have.
 func holds(m protoreflect.Message, p *plan) bool {
+	any := false
 	for _, n := range p.fields {
-		if !m.Has(n.desc) {
-			continue
+		has := m.Has(n.desc)
+		if n.must && !has {
+			return false
 		}
-		if n.kind != kindNone || n.list || holds(m.Get(n.desc).Message(), n.message) {
-			return true
-		}
+		any = any || has && (n.kind != kindNone || n.list || holds(m.Get(n.desc).Message(), n.message))
 	}
-	return false
+	return any
 }
