@@ -1,0 +1,310 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"idlog/proto/checkpoint"
+	"idlog/proto/cosign"
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+)
+
+const (
+	witnessTimeout = 2 * time.Second // of one request
+	witnessReply   = 16 << 10        // bytes read of a reply: five ML-DSA-44 lines
+	backoffMin     = 50 * time.Millisecond
+	backoffMax     = 3 * time.Second // so that publishing resumes within seconds
+)
+
+// A round asks every witness to cosign one signed checkpoint.
+type round struct {
+	number int64
+	head   *head
+	note   []byte
+}
+
+// An answer is what one witness had to say in one round.
+type answer struct {
+	from  *witness
+	round int64
+	size  int64
+	// sigs are cosignatures of that size, verified with the witness's key.
+	sigs []checkpoint.Signature
+	// answered: the witness said which size it has seen, and it is not above ours.
+	answered bool
+	// claims: it said that it has cosigned a tree of size claimed that is not
+	// under this one. proof is a checkpoint of ours that it shows for it, or nil:
+	// then it is the unsigned word of one witness.
+	claims  bool
+	claimed int64
+	proof   []byte
+	err     error
+}
+
+// A witness is the caller of one witness of the policy. Its run goroutine owns
+// it; the publisher hands rounds in and reads answers.
+type witness struct {
+	name     string
+	url      string
+	verifier verifier
+	origin   string
+	keys     []verifier // ours
+	client   *http.Client
+	prove    func(ctx context.Context, from, to int64) ([]leaf.Hash, error)
+	rounds   chan *round // holds the newest; the publisher replaces it
+	size     int64       // what it cosigned last, as far as we know
+}
+
+// newWitness checks a witness of the policy. One that cannot be called has no
+// URL: it is never asked, and its cosignature is missing.
+func newWitness(w policy.Witness, c *Config, keys []verifier, client *http.Client) (*witness, error) {
+	v, err := checkpoint.NewVerifier(w.VKey)
+	if err != nil {
+		return nil, fmt.Errorf("witness %s: %w", w.Name, err)
+	}
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return nil, fmt.Errorf("witness %s: %w", w.Name, err)
+	}
+	if w.URL == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+		return nil, fmt.Errorf("witness %s: %q is not an https URL, nor one of this host", w.Name, w.URL)
+	}
+	return &witness{
+		name: w.Name, url: strings.TrimSuffix(w.URL, "/"), verifier: v, origin: c.Origin, keys: keys,
+		client: client, rounds: make(chan *round, 1),
+	}, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// witnessClient takes the caller's transport and lets no redirect lead it
+// elsewhere.
+func witnessClient(c *http.Client) *http.Client {
+	if c == nil {
+		c = &http.Client{Transport: &http.Transport{
+			DisableCompression: true, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
+			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: witnessTimeout,
+		}}
+	}
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.Jar = nil
+	return &own
+}
+
+// ask hands the witness a round in place of an older one that it has not begun.
+// Only the publisher calls it.
+func (w *witness) ask(r *round) {
+	select {
+	case <-w.rounds:
+	default:
+	}
+	w.rounds <- r
+}
+
+// run answers rounds until ctx ends. A round that failed is tried again, later
+// and later, until a newer one takes its place.
+func (w *witness) run(ctx context.Context, answers chan<- answer) error {
+	var r *round
+	backoff := backoffMin
+	for {
+		if r == nil {
+			select {
+			case r = <-w.rounds:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		a := w.cosign(ctx, r)
+		select {
+		case answers <- a:
+		case <-ctx.Done():
+			return nil
+		}
+		if a.err == nil {
+			r, backoff = nil, backoffMin
+			continue
+		}
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return nil
+		}
+		backoff = min(2*backoff, backoffMax)
+		select {
+		case r = <-w.rounds:
+		default:
+		}
+	}
+}
+
+// cosign makes one attempt: one request, and a second one if the witness names
+// another size than we thought it has.
+func (w *witness) cosign(ctx context.Context, r *round) answer {
+	a := answer{from: w, round: r.number, size: r.head.Size}
+	old := min(w.size, r.head.Size)
+	for attempt := 0; ; attempt++ {
+		sigs, size, err := w.add(ctx, r, old)
+		switch {
+		case err != nil:
+			a.err = fmt.Errorf("witness %s: %w", w.name, err)
+			return a
+		case sigs != nil:
+			w.size = r.head.Size
+			a.sigs, a.answered = sigs, true
+			return a
+		case size > r.head.Size || size == old:
+			// It has a larger tree of ours, or another one of this size.
+			w.size = size
+			a.claims, a.claimed = true, size
+			a.proof, err = w.latest(ctx, &r.head.Checkpoint)
+			a.err = fmt.Errorf("witness %s says that it cosigned another tree of size %d: %w", w.name, size, err)
+			return a
+		}
+		a.answered = true
+		w.size, old = size, size
+		if attempt > 0 {
+			a.err = fmt.Errorf("witness %s named two sizes, now %d", w.name, size)
+			return a
+		}
+	}
+}
+
+// add sends one add-checkpoint request. It returns cosignatures, or nil and the
+// size of a 409.
+func (w *witness) add(ctx context.Context, r *round, old int64) ([]checkpoint.Signature, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
+	defer cancel()
+	proof, err := w.prove(ctx, old, r.head.Size)
+	if err != nil {
+		return nil, 0, fmt.Errorf("proving consistency: %w", err)
+	}
+	body, err := cosign.Request{Old: old, Proof: proof, Checkpoint: r.note}.Format()
+	if err != nil {
+		return nil, 0, err
+	}
+	status, media, reply, err := w.do(ctx, http.MethodPost, w.url+"/add-checkpoint", body)
+	if err != nil {
+		return nil, 0, err
+	}
+	switch status {
+	case http.StatusOK:
+		sigs, err := cosign.ParseCosignatures(reply)
+		if err != nil {
+			return nil, 0, err
+		}
+		sigs, err = w.own(sigs, r.head.text)
+		return sigs, 0, err
+	case http.StatusConflict:
+		if t, _, err := mime.ParseMediaType(media); err != nil || t != cosign.SizeType {
+			return nil, 0, errors.New("409 without a size")
+		}
+		size, err := cosign.ParseSize(reply)
+		return nil, size, err
+	default:
+		return nil, 0, fmt.Errorf("status %d", status)
+	}
+}
+
+// own returns the lines of the witness's key. They must verify; lines of keys
+// that we do not know are ignored.
+func (w *witness) own(sigs []checkpoint.Signature, text []byte) ([]checkpoint.Signature, error) {
+	for _, s := range sigs {
+		if s.Name != w.verifier.Name() || s.ID != w.verifier.KeyHash() {
+			continue
+		}
+		if _, ok := s.Time(); !ok || !w.verifier.Verify(text, s.Bytes) {
+			return nil, errors.New("its cosignature does not verify")
+		}
+		return []checkpoint.Signature{s}, nil
+	}
+	return nil, errors.New("its reply has no cosignature of its key")
+}
+
+// latest fetches what the witness shows to monitors and returns it if it proves
+// that our keys signed a tree that is not under c. SPEC: tlog-witness leaves
+// the monitoring mechanism open; <prefix>/<hex SHA-256 of origin>/checkpoint is
+// what deployed witnesses serve.
+func (w *witness) latest(ctx context.Context, c *checkpoint.Checkpoint) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
+	defer cancel()
+	status, _, note, err := w.do(ctx, http.MethodGet, fmt.Sprintf("%s/%x/checkpoint", w.url, sha256.Sum256([]byte(w.origin))), nil)
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("asking for proof: status %d", status)
+	}
+	seen, err := verifyNote(note, w.origin, w.keys, false)
+	if err != nil {
+		return nil, fmt.Errorf("asking for proof: %w", err)
+	}
+	if seen.Size < c.Size || seen.Size == c.Size && seen.Root == c.Root {
+		return nil, fmt.Errorf("asking for proof: it shows size %d, which proves nothing", seen.Size)
+	}
+	return note, errors.New("it has the proof")
+}
+
+func (w *witness) do(ctx context.Context, method, target string, body []byte) (int, string, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer resp.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(resp.Body, witnessReply+1))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	if len(reply) > witnessReply {
+		return 0, "", nil, fmt.Errorf("its reply is larger than %d bytes", witnessReply)
+	}
+	return resp.StatusCode, resp.Header.Get("Content-Type"), reply, nil
+}
+
+// verifyNote returns the checkpoint of a note that our keys signed: all of
+// them, or any one if not all.
+func verifyNote(note []byte, origin string, keys []verifier, all bool) (checkpoint.Checkpoint, error) {
+	text, sigs, err := checkpoint.Split(note)
+	if err != nil {
+		return checkpoint.Checkpoint{}, err
+	}
+	c, err := checkpoint.Parse(text)
+	if err != nil {
+		return checkpoint.Checkpoint{}, err
+	}
+	if c.Origin != origin {
+		return checkpoint.Checkpoint{}, fmt.Errorf("its origin is %q", c.Origin)
+	}
+	signed := 0
+	for _, k := range keys {
+		for _, s := range sigs {
+			if s.Name == k.Name() && s.ID == k.KeyHash() && k.Verify(text, s.Bytes) {
+				signed++
+				break
+			}
+		}
+	}
+	if signed == 0 || all && signed < len(keys) {
+		return checkpoint.Checkpoint{}, errors.New("it is not signed by the log's keys")
+	}
+	return c, nil
+}
