@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"idlog/client"
+	"idlog/client/clienttest"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
 
@@ -14,24 +15,24 @@ import (
 )
 
 func TestEntry(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
-	res := submitOne(t, c, signIn("e1"), client.Options{})
+	op := clienttest.New(t)
+	c := dial(t, op)
+	res := submitOne(t, c, clienttest.SignIn("e1"), client.Options{})
 	check(t, res.Err)
 	e, err := c.Entry(t.Context(), res.Receipt.Index, client.Show{Raw: true})
 	check(t, err)
 	ev, ok := e.Leaf.(*leaf.Event)
-	if !ok || ev.Source != okta || !bytes.Equal(e.Bytes, res.Receipt.Leaf) {
+	if !ok || ev.Source != clienttest.Source || !bytes.Equal(e.Bytes, res.Receipt.Leaf) {
 		t.Fatalf("entry %+v", e.Leaf)
 	}
 	if string(e.Raw) != `{"uuid":"e1"}` {
 		t.Errorf("raw %q", e.Raw)
 	}
-	if d, err := e.Disclosure().Verify(op.policy); err != nil || !bytes.Equal(d.Field("actor.login").Value, seal.String("alice")) {
+	if d, err := e.Disclosure().Verify(op.Policy); err != nil || !bytes.Equal(d.Field("actor.login").Value, seal.String("alice")) {
 		t.Errorf("disclosure: %v", err)
 	}
 	p := e.Proof()
-	if _, err := p.Verify(op.policy, leaf.HashOf(e.Bytes)); err != nil {
+	if _, err := p.Verify(op.Policy, leaf.HashOf(e.Bytes)); err != nil {
 		t.Error(err)
 	}
 	e, err = c.Entry(t.Context(), 1, client.Show{Fields: true})
@@ -43,7 +44,7 @@ func TestEntry(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for _, lie := range []string{"other entry", "hidden line", "other raw bytes"} {
-		op.set(func(op *operator) { op.lie = lie })
+		op.Set(func(op *clienttest.Operator) { op.Lie = lie })
 		if _, err := c.Entry(t.Context(), res.Receipt.Index, client.Show{Raw: true}); !isMismatch(err) {
 			t.Errorf("%s: got %v", lie, err)
 		}
@@ -57,10 +58,10 @@ func isMismatch(err error) bool { _, ok := errors.AsType[*client.Mismatch](err);
 
 // The operator breaks the stream after every third entry.
 func TestWatch(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
-	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
-	check(t, submitOne(t, c, signIn("e2"), client.Options{}).Err)
+	op := clienttest.New(t)
+	c := dial(t, op)
+	check(t, submitOne(t, c, clienttest.SignIn("e1"), client.Options{}).Err)
+	check(t, submitOne(t, c, clienttest.SignIn("e2"), client.Options{}).Err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	want := int64(1)
@@ -74,7 +75,7 @@ func TestWatch(t *testing.T) {
 			t.Fatalf("entry %d, want %d", e.Index, want)
 		}
 		if want++; want == 8 {
-			op.set(func(op *operator) { _, last = op.log(signIn("e3")) })
+			op.Set(func(op *clienttest.Operator) { last = op.Log(clienttest.SignIn("e3")) })
 			check(t, last)
 		}
 		if want == 9 {
@@ -85,7 +86,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("ended at %d with %v", want, last)
 	}
 
-	op.set(func(op *operator) { op.lie = "skipped entry" })
+	op.Set(func(op *clienttest.Operator) { op.Lie = "skipped entry" })
 	for e, err := range c.Watch(t.Context(), 2, client.Show{}) {
 		if err != nil {
 			if !isMismatch(err) {
@@ -100,8 +101,8 @@ func TestWatch(t *testing.T) {
 }
 
 func TestWatchCheckpoints(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
+	op := clienttest.New(t)
+	c := dial(t, op)
 	size := int64(2)
 	for cp, err := range c.WatchCheckpoints(t.Context()) {
 		check(t, err)
@@ -111,23 +112,23 @@ func TestWatchCheckpoints(t *testing.T) {
 		if size = cp.Checkpoint.Size; size >= 6 {
 			break
 		}
-		op.set(func(op *operator) { op.add([]byte("x")) })
+		op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")) })
 	}
 }
 
 func TestConsistency(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
+	op := clienttest.New(t)
+	c := dial(t, op)
 	cp, err := c.Checkpoint(t.Context())
 	check(t, err)
-	op.set(func(op *operator) { op.add([]byte("x")); op.add([]byte("y")) })
-	from, to, err := op.client(t).Consistency(t.Context(), cp.Note)
+	op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")); op.Add([]byte("y")) })
+	from, to, err := dial(t, op).Consistency(t.Context(), cp.Note)
 	check(t, err)
 	if from.Checkpoint.Size != 2 || to.Checkpoint.Size != 4 {
 		t.Errorf("from %d to %d", from.Checkpoint.Size, to.Checkpoint.Size)
 	}
-	op.fork(3)
-	if _, _, err := op.client(t).Consistency(t.Context(), to.Note); !isFork(err) {
+	op.Fork(3)
+	if _, _, err := dial(t, op).Consistency(t.Context(), to.Note); !isFork(err) {
 		t.Errorf("got %v, want a fork", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"idlog/client"
+	"idlog/client/clienttest"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -17,10 +18,30 @@ import (
 	eventv1 "idlog/proto/idlog/event/v1"
 )
 
+// dial makes a client of the operator, with a state of its own unless changed.
+func dial(t *testing.T, op *clienttest.Operator, change ...func(*client.Config)) *client.Client {
+	t.Helper()
+	cfg := client.Config{Target: op.Addr, Policy: op.Policy, State: client.NewMemoryState()}
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := client.New(cfg)
+	check(t, err)
+	t.Cleanup(func() { check(t, c.Close()) })
+	return c
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // submitOne submits an event and returns its result.
 func submitOne(t *testing.T, c *client.Client, e *eventv1.Event, opts client.Options) client.Result {
 	t.Helper()
-	results, err := c.Submit(t.Context(), okta, []*eventv1.Event{e}, opts)
+	results, err := c.Submit(t.Context(), clienttest.Source, []*eventv1.Event{e}, opts)
 	if err != nil && results[0].Err == nil {
 		t.Fatalf("the call failed with %v and its event did not", err)
 	}
@@ -28,10 +49,10 @@ func submitOne(t *testing.T, c *client.Client, e *eventv1.Event, opts client.Opt
 }
 
 func TestReceipt(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
+	op := clienttest.New(t)
+	c := dial(t, op)
 	for i := range 5 {
-		res := submitOne(t, c, signIn(fmt.Sprint("e", i)), client.Options{})
+		res := submitOne(t, c, clienttest.SignIn(fmt.Sprint("e", i)), client.Options{})
 		check(t, res.Err)
 		r := res.Receipt
 		if want := int64(2 + 4 + i); r.Index != want || r.Repeat || r.NativeID != fmt.Sprint("e", i) {
@@ -40,14 +61,14 @@ func TestReceipt(t *testing.T) {
 		if len(r.Checkpoint.Cosignatures) != 3 || r.Checkpoint.Checkpoint.Size != r.Index+1 {
 			t.Fatalf("checkpoint %+v", r.Checkpoint.Checkpoint)
 		}
-		verifyOffline(t, op.policy, r.Disclosure(), "203.0.113.9")
-		verifyOffline(t, op.policy, r.Disclosure("network."), "")
+		verifyOffline(t, op.Policy, r.Disclosure(), "203.0.113.9")
+		verifyOffline(t, op.Policy, r.Disclosure("network."), "")
 		p := r.Proof()
-		if _, err := p.Verify(op.policy, leaf.HashOf(r.Leaf)); err != nil {
+		if _, err := p.Verify(op.Policy, leaf.HashOf(r.Leaf)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := op.calls["GetEnrolments"]; n != 1 {
+	if n := op.Calls["GetEnrolments"]; n != 1 {
 		t.Errorf("%d calls for the enrolments of the same persons, want 1", n)
 	}
 }
@@ -92,15 +113,15 @@ func TestLies(t *testing.T) {
 		{"no checkpoint", 8}, {"no quorum", 8}, {"no log key", 8}, {"false signature", 8},
 	} {
 		t.Run(tt.lie, func(t *testing.T) {
-			op := newOperator(t)
+			op := clienttest.New(t)
 			state, err := client.OpenState(t.TempDir())
 			check(t, err)
-			c := op.client(t, func(cfg *client.Config) { cfg.State = state })
+			c := dial(t, op, func(cfg *client.Config) { cfg.State = state })
 			if _, err := c.Checkpoint(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			op.set(func(op *operator) { op.lie = tt.lie })
-			res := submitOne(t, c, signIn("e1"), client.Options{})
+			op.Set(func(op *clienttest.Operator) { op.Lie = tt.lie })
+			res := submitOne(t, c, clienttest.SignIn("e1"), client.Options{})
 			m, ok := errors.AsType[*client.Mismatch](res.Err)
 			if !ok || m.Step != tt.step || res.Receipt != nil {
 				t.Fatalf("got receipt %v and error %v, want a mismatch in step %d", res.Receipt, res.Err, tt.step)
@@ -112,7 +133,7 @@ func TestLies(t *testing.T) {
 			}
 			e, err := evidence.Parse(b)
 			check(t, err)
-			switch _, err := evidence.Judge(e, op.policy); tt.step {
+			switch _, err := evidence.Judge(e, op.Policy); tt.step {
 			case 3, 4, 5, 6, 7: // the receipt is true, of something else than was sent
 				check(t, err)
 			}
@@ -123,15 +144,15 @@ func TestLies(t *testing.T) {
 func TestLiesAboutKeys(t *testing.T) {
 	for _, lie := range []string{"uncommitted key", "foreign keys leaf", "no keys", "key is missing"} {
 		t.Run(lie, func(t *testing.T) {
-			op := newOperator(t)
-			op.set(func(op *operator) { op.lie = lie })
-			res := submitOne(t, op.client(t), signIn("e1"), client.Options{})
+			op := clienttest.New(t)
+			op.Set(func(op *clienttest.Operator) { op.Lie = lie })
+			res := submitOne(t, dial(t, op), clienttest.SignIn("e1"), client.Options{})
 			if m, ok := errors.AsType[*client.Mismatch](res.Err); !ok {
 				t.Fatalf("got %v", res.Err)
 			} else {
 				t.Log(m)
 			}
-			if n := op.calls["SubmitEvents"]; n != 0 {
+			if n := op.Calls["SubmitEvents"]; n != 0 {
 				t.Errorf("an event was sent to a log whose keys do not verify")
 			}
 		})
@@ -141,35 +162,35 @@ func TestLiesAboutKeys(t *testing.T) {
 // A second client finds the event there before it sent it: its receipt is the
 // first one's, whose time is not back-dated although it is old.
 func TestRepeat(t *testing.T) {
-	op := newOperator(t)
-	check(t, submitOne(t, op.client(t), signIn("e1"), client.Options{}).Err)
+	op := clienttest.New(t)
+	check(t, submitOne(t, dial(t, op), clienttest.SignIn("e1"), client.Options{}).Err)
 	tomorrow := func(cfg *client.Config) {
 		cfg.Clock = func() time.Time { return time.Now().Add(24 * time.Hour) }
 	}
-	res := submitOne(t, op.client(t, tomorrow), signIn("e1"), client.Options{})
+	res := submitOne(t, dial(t, op, tomorrow), clienttest.SignIn("e1"), client.Options{})
 	check(t, res.Err)
 	if !res.Receipt.Repeat || res.Receipt.Index != 6 {
 		t.Errorf("receipt of entry %d, repeat %v", res.Receipt.Index, res.Receipt.Repeat)
 	}
 	// One that was not published when we asked is bounded by when we say that we first sent it.
-	op.set(func(op *operator) { op.publish = op.size() })
-	c := op.client(t, tomorrow)
+	op.Set(func(op *clienttest.Operator) { op.Publish = op.Size() })
+	c := dial(t, op, tomorrow)
 	_, err := c.Checkpoint(t.Context())
 	check(t, err)
-	op.set(func(op *operator) {
-		op.publish = 0
-		_, err = op.log(signIn("e2"))
+	op.Set(func(op *clienttest.Operator) {
+		op.Publish = 0
+		err = op.Log(clienttest.SignIn("e2"))
 	})
 	check(t, err)
-	if m, ok := errors.AsType[*client.Mismatch](submitOne(t, c, signIn("e2"), client.Options{FirstSent: time.Now()}).Err); ok {
+	if m, ok := errors.AsType[*client.Mismatch](submitOne(t, c, clienttest.SignIn("e2"), client.Options{FirstSent: time.Now()}).Err); ok {
 		t.Error(m)
 	}
 }
 
 func TestTicket(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
-	res := submitOne(t, c, signIn("e1"), client.Options{Sequenced: true})
+	op := clienttest.New(t)
+	c := dial(t, op)
+	res := submitOne(t, c, clienttest.SignIn("e1"), client.Options{Sequenced: true})
 	ticket, ok := errors.AsType[*client.Ticket](res.Err)
 	if !ok || res.Receipt != nil {
 		t.Fatalf("got receipt %v and error %v, want a ticket", res.Receipt, res.Err)
@@ -177,7 +198,7 @@ func TestTicket(t *testing.T) {
 	if d := time.Until(ticket.Deadline); d < 23*time.Hour || d > 24*time.Hour {
 		t.Errorf("deadline in %v", d)
 	}
-	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
+	check(t, submitOne(t, c, clienttest.SignIn("e1"), client.Options{}).Err)
 
 	for _, tt := range []struct {
 		lie  string
@@ -187,8 +208,8 @@ func TestTicket(t *testing.T) {
 		{"foreign leaf", 1}, {"wrong source", 1}, {"future-dating", 2}, {"wrong neutral tag", 5}, {"missing neutral tag", 5},
 	} {
 		t.Run(tt.lie, func(t *testing.T) {
-			op.set(func(op *operator) { op.lie = tt.lie })
-			res := submitOne(t, c, signIn(tt.lie), client.Options{Sequenced: true})
+			op.Set(func(op *clienttest.Operator) { op.Lie = tt.lie })
+			res := submitOne(t, c, clienttest.SignIn(tt.lie), client.Options{Sequenced: true})
 			if m, ok := errors.AsType[*client.Mismatch](res.Err); !ok || m.Step != tt.step {
 				t.Errorf("got %v, want a mismatch in step %d", res.Err, tt.step)
 			}
@@ -198,12 +219,12 @@ func TestTicket(t *testing.T) {
 
 // A person who was erased and enrolled again has a handle that the cache lacks.
 func TestEnrolledAgain(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
-	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
-	op.set(func(op *operator) { clear(op.people) })
-	check(t, submitOne(t, c, signIn("e2"), client.Options{}).Err)
-	if n := op.calls["GetEnrolments"]; n != 2 {
+	op := clienttest.New(t)
+	c := dial(t, op)
+	check(t, submitOne(t, c, clienttest.SignIn("e1"), client.Options{}).Err)
+	op.Set(func(op *clienttest.Operator) { op.Forget() })
+	check(t, submitOne(t, c, clienttest.SignIn("e2"), client.Options{}).Err)
+	if n := op.Calls["GetEnrolments"]; n != 2 {
 		t.Errorf("%d calls for enrolments, want 2", n)
 	}
 }

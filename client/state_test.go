@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"idlog/client"
+	"idlog/client/clienttest"
 	"idlog/proto/evidence"
 )
 
@@ -26,37 +27,37 @@ func withState(s *client.State) func(*client.Config) {
 }
 
 func TestStateGoesForward(t *testing.T) {
-	op := newOperator(t)
+	op := clienttest.New(t)
 	dir := t.TempDir()
 	for size := int64(2); size < 8; size++ {
-		c := op.client(t, withState(open(t, dir))) // a new process each time
+		c := dial(t, op, withState(open(t, dir))) // a new process each time
 		cp, err := c.Checkpoint(t.Context())
 		check(t, err)
-		seen, ok, err := open(t, dir).Seen(origin)
+		seen, ok, err := open(t, dir).Seen(clienttest.Origin)
 		check(t, err)
 		if !ok || seen.Size != size || seen.Root != cp.Checkpoint.Root || !bytes.Equal(seen.Note, cp.Note) {
 			t.Fatalf("the state remembers %d, want %d", seen.Size, size)
 		}
-		op.set(func(op *operator) { op.add([]byte{byte(size)}) })
+		op.Set(func(op *clienttest.Operator) { op.Add([]byte{byte(size)}) })
 	}
-	if op.calls["GetConsistencyProof"] != 5 {
-		t.Errorf("%d consistency proofs for 5 steps", op.calls["GetConsistencyProof"])
+	if op.Calls["GetConsistencyProof"] != 5 {
+		t.Errorf("%d consistency proofs for 5 steps", op.Calls["GetConsistencyProof"])
 	}
 }
 
 func TestRollback(t *testing.T) {
 	for _, memory := range []bool{false, true} {
 		t.Run(fmt.Sprint("memory ", memory), func(t *testing.T) {
-			op := newOperator(t)
+			op := clienttest.New(t)
 			state := client.NewMemoryState()
 			if !memory {
 				state = open(t, t.TempDir())
 			}
-			op.set(func(op *operator) { op.add([]byte("x")) })
-			_, err := op.client(t, withState(state)).Checkpoint(t.Context())
+			op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")) })
+			_, err := dial(t, op, withState(state)).Checkpoint(t.Context())
 			check(t, err)
-			op.set(func(op *operator) { op.publish = 2 })
-			_, err = op.client(t, withState(state)).Checkpoint(t.Context())
+			op.Set(func(op *clienttest.Operator) { op.Publish = 2 })
+			_, err = dial(t, op, withState(state)).Checkpoint(t.Context())
 			r, ok := errors.AsType[*client.Rollback](err)
 			if !ok || r.Known != 3 || r.Shown != 2 {
 				t.Fatalf("got %v, want a rollback from 3 to 2", err)
@@ -64,7 +65,7 @@ func TestRollback(t *testing.T) {
 			if _, err := os.Stat(r.File); memory != (err != nil) {
 				t.Errorf("evidence file: %v", err)
 			}
-			seen, _, err := state.Seen(origin)
+			seen, _, err := state.Seen(clienttest.Origin)
 			check(t, err)
 			if seen.Size != 3 {
 				t.Errorf("the state went back to %d", seen.Size)
@@ -73,36 +74,22 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// fork gives the operator another history from the third entry on.
-func (op *operator) fork(entries int) {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	first, second := op.leaves[0], op.leaves[1]
-	op.leaves, op.stored = nil, nil
-	clear(op.notes)
-	op.add(first)
-	op.add(second)
-	for i := range entries {
-		op.add([]byte{'f', byte(i)})
-	}
-}
-
 func TestFork(t *testing.T) {
 	for _, entries := range []int{1, 2, 9} {
 		t.Run(fmt.Sprint("entries ", entries), func(t *testing.T) {
-			op := newOperator(t)
+			op := clienttest.New(t)
 			dir := t.TempDir()
-			op.set(func(op *operator) { op.add([]byte("x")) })
-			_, err := op.client(t, withState(open(t, dir))).Checkpoint(t.Context())
+			op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")) })
+			_, err := dial(t, op, withState(open(t, dir))).Checkpoint(t.Context())
 			check(t, err)
-			op.fork(entries)
-			_, err = op.client(t, withState(open(t, dir))).Checkpoint(t.Context())
+			op.Fork(entries)
+			_, err = dial(t, op, withState(open(t, dir))).Checkpoint(t.Context())
 			f, ok := errors.AsType[*client.Fork](err)
 			if !ok {
 				t.Fatalf("got %v, want a fork", err)
 			}
 			for _, n := range [][]byte{f.Old, f.New} {
-				if _, err := op.policy.Verify(n); err != nil {
+				if _, err := op.Policy.Verify(n); err != nil {
 					t.Errorf("a note of the evidence does not verify: %v", err)
 				}
 			}
@@ -110,10 +97,10 @@ func TestFork(t *testing.T) {
 			check(t, err)
 			e, err := evidence.Parse(b)
 			check(t, err)
-			if v, err := evidence.Judge(e, op.policy); entries == 1 && (err != nil || !v.Proven || v.Accused != origin) {
+			if v, err := evidence.Judge(e, op.Policy); entries == 1 && (err != nil || !v.Proven || v.Accused != clienttest.Origin) {
 				t.Errorf("two roots of one size are judged %+v, %v", v, err)
 			}
-			seen, _, err := open(t, dir).Seen(origin)
+			seen, _, err := open(t, dir).Seen(clienttest.Origin)
 			check(t, err)
 			if !bytes.Equal(seen.Note, f.Old) {
 				t.Error("the state moved to the fork")
@@ -125,13 +112,13 @@ func TestFork(t *testing.T) {
 // Receipts of one log arrive in any order: a smaller checkpoint is a rollback
 // only for who knew a larger one when asking.
 func TestConcurrentSubmit(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t, withState(open(t, t.TempDir())))
+	op := clienttest.New(t)
+	c := dial(t, op, withState(open(t, t.TempDir())))
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 5 {
-				if res := submitOne(t, c, signIn(fmt.Sprintf("e%d-%d", i, j)), client.Options{}); res.Err != nil {
+				if res := submitOne(t, c, clienttest.SignIn(fmt.Sprintf("e%d-%d", i, j)), client.Options{}); res.Err != nil {
 					t.Error(res.Err)
 				}
 			}
@@ -141,9 +128,9 @@ func TestConcurrentSubmit(t *testing.T) {
 }
 
 func TestDamagedState(t *testing.T) {
-	op := newOperator(t)
+	op := clienttest.New(t)
 	dir := t.TempDir()
-	_, err := op.client(t, withState(open(t, dir))).Checkpoint(t.Context())
+	_, err := dial(t, op, withState(open(t, dir))).Checkpoint(t.Context())
 	check(t, err)
 	files, err := filepath.Glob(filepath.Join(dir, "*.seen"))
 	check(t, err)
@@ -161,7 +148,7 @@ func TestDamagedState(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			check(t, os.WriteFile(files[0], b, 0o600))
-			_, err := client.New(client.Config{Target: op.addr, Policy: op.policy, State: open(t, dir)})
+			_, err := client.New(client.Config{Target: op.Addr, Policy: op.Policy, State: open(t, dir)})
 			if err == nil || !strings.Contains(err.Error(), files[0]) {
 				t.Errorf("got %v, want an error that names %s", err, files[0])
 			}
@@ -183,15 +170,15 @@ func flipped(b []byte) []byte {
 // A crash between the temporary file and the rename leaves the old state and
 // a file that nobody reads.
 func TestCrashBeforeRename(t *testing.T) {
-	op := newOperator(t)
+	op := clienttest.New(t)
 	dir := t.TempDir()
-	_, err := op.client(t, withState(open(t, dir))).Checkpoint(t.Context())
+	_, err := dial(t, op, withState(open(t, dir))).Checkpoint(t.Context())
 	check(t, err)
 	files, err := filepath.Glob(filepath.Join(dir, "*.seen"))
 	check(t, err)
 	check(t, os.WriteFile(files[0]+".tmp-1234", []byte("half a sta"), 0o600))
-	op.set(func(op *operator) { op.add([]byte("x")) })
-	cp, err := op.client(t, withState(open(t, dir))).Checkpoint(t.Context())
+	op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")) })
+	cp, err := dial(t, op, withState(open(t, dir))).Checkpoint(t.Context())
 	check(t, err)
 	if cp.Checkpoint.Size != 3 {
 		t.Errorf("size %d", cp.Checkpoint.Size)
@@ -200,11 +187,11 @@ func TestCrashBeforeRename(t *testing.T) {
 
 // Two processes are two States of one directory.
 func TestTwoProcesses(t *testing.T) {
-	op := newOperator(t)
+	op := clienttest.New(t)
 	dir := t.TempDir()
-	a, b := op.client(t, withState(open(t, dir))), op.client(t, withState(open(t, dir)))
+	a, b := dial(t, op, withState(open(t, dir))), dial(t, op, withState(open(t, dir)))
 	for i := range 6 {
-		op.set(func(op *operator) { op.add([]byte{byte(i)}) })
+		op.Set(func(op *clienttest.Operator) { op.Add([]byte{byte(i)}) })
 		c := a
 		if i%2 == 1 {
 			c = b
@@ -212,7 +199,7 @@ func TestTwoProcesses(t *testing.T) {
 		_, err := c.Checkpoint(t.Context())
 		check(t, err)
 	}
-	op.fork(6)
+	op.Fork(6)
 	if _, err := a.Checkpoint(t.Context()); !isFork(err) {
 		t.Errorf("a: %v", err)
 	}
@@ -224,8 +211,8 @@ func TestTwoProcesses(t *testing.T) {
 func isFork(err error) bool { _, ok := errors.AsType[*client.Fork](err); return ok }
 
 func TestRefusedConfig(t *testing.T) {
-	op := newOperator(t)
-	good := client.Config{Target: op.addr, Policy: op.policy, State: client.NewMemoryState()}
+	op := clienttest.New(t)
+	good := client.Config{Target: op.Addr, Policy: op.Policy, State: client.NewMemoryState()}
 	for name, change := range map[string]func(*client.Config){
 		"no policy":  func(c *client.Config) { c.Policy = nil },
 		"no state":   func(c *client.Config) { c.State = nil },

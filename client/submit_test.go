@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlog/client"
+	"idlog/client/clienttest"
 
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -25,25 +26,25 @@ func reasonOf(err error) logv1.Reason {
 }
 
 func TestRetry(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
-	check(t, submitOne(t, c, signIn("e0"), client.Options{}).Err)
-	op.set(func(op *operator) { op.refuse = 2; clear(op.calls) })
-	res := submitOne(t, c, signIn("e1"), client.Options{})
+	op := clienttest.New(t)
+	c := dial(t, op)
+	check(t, submitOne(t, c, clienttest.SignIn("e0"), client.Options{}).Err)
+	op.Set(func(op *clienttest.Operator) { op.Refuse = 2; clear(op.Calls) })
+	res := submitOne(t, c, clienttest.SignIn("e1"), client.Options{})
 	check(t, res.Err)
-	if op.calls["SubmitEvents"] != 3 {
-		t.Errorf("%d calls, want 3", op.calls["SubmitEvents"])
+	if op.Calls["SubmitEvents"] != 3 {
+		t.Errorf("%d calls, want 3", op.Calls["SubmitEvents"])
 	}
 
 	// The number of attempts is a bound, and so is the context.
-	op.set(func(op *operator) { op.refuse = 1 << 30; clear(op.calls) })
-	bounded := op.client(t, func(cfg *client.Config) { cfg.Attempts = 4 })
-	if _, err := bounded.Checkpoint(t.Context()); reasonOf(err) != logv1.Reason_REASON_BACKLOG_FULL || op.calls["GetCheckpoint"] != 4 {
-		t.Errorf("%v after %d calls", err, op.calls["GetCheckpoint"])
+	op.Set(func(op *clienttest.Operator) { op.Refuse = 1 << 30; clear(op.Calls) })
+	bounded := dial(t, op, func(cfg *client.Config) { cfg.Attempts = 4 })
+	if _, err := bounded.Checkpoint(t.Context()); reasonOf(err) != logv1.Reason_REASON_BACKLOG_FULL || op.Calls["GetCheckpoint"] != 4 {
+		t.Errorf("%v after %d calls", err, op.Calls["GetCheckpoint"])
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	results, err := c.Submit(ctx, okta, []*eventv1.Event{signIn("e2")}, client.Options{})
+	results, err := c.Submit(ctx, clienttest.Source, []*eventv1.Event{clienttest.SignIn("e2")}, client.Options{})
 	if err == nil || results[0].Err == nil || results[0].Receipt != nil {
 		t.Errorf("got %v and %v", results[0], err)
 	}
@@ -51,9 +52,9 @@ func TestRetry(t *testing.T) {
 
 // An unreachable server is an error of the call and not a verdict.
 func TestUnreachable(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t, func(cfg *client.Config) { cfg.Target, cfg.Attempts = "127.0.0.1:1", 2 })
-	results, err := c.Submit(t.Context(), okta, []*eventv1.Event{signIn("e1")}, client.Options{})
+	op := clienttest.New(t)
+	c := dial(t, op, func(cfg *client.Config) { cfg.Target, cfg.Attempts = "127.0.0.1:1", 2 })
+	results, err := c.Submit(t.Context(), clienttest.Source, []*eventv1.Event{clienttest.SignIn("e1")}, client.Options{})
 	if err == nil || !errors.Is(results[0].Err, err) {
 		t.Fatalf("got %v and %v", results[0].Err, err)
 	}
@@ -63,15 +64,15 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
+	op := clienttest.New(t)
+	c := dial(t, op)
 	var events []*eventv1.Event
 	for i := range 1001 {
-		events = append(events, signIn(fmt.Sprint("e", i)))
+		events = append(events, clienttest.SignIn(fmt.Sprint("e", i)))
 	}
 	events[7].Outcome = nil
 	events[500].Source.NativeId = proto.String("e1") // another event's id, with other content
-	results, err := c.Submit(t.Context(), okta, events, client.Options{})
+	results, err := c.Submit(t.Context(), clienttest.Source, events, client.Options{})
 	check(t, err)
 	last := int64(0)
 	for i, res := range results {
@@ -92,33 +93,33 @@ func TestBatches(t *testing.T) {
 			last = res.Receipt.Index
 		}
 	}
-	if op.calls["SubmitEvents"] != 2 {
-		t.Errorf("%d calls for 1000 events", op.calls["SubmitEvents"])
+	if op.Calls["SubmitEvents"] != 2 {
+		t.Errorf("%d calls for 1000 events", op.Calls["SubmitEvents"])
 	}
 
 	// Bytes count too: three events of 4 MiB need two calls.
-	op.set(func(op *operator) { clear(op.calls) })
+	op.Set(func(op *clienttest.Operator) { clear(op.Calls) })
 	events = events[:0]
 	for i := range 3 {
-		e := signIn(fmt.Sprint("big", i))
+		e := clienttest.SignIn(fmt.Sprint("big", i))
 		e.Raw = []byte(strings.Repeat("x", 4<<20-1<<12))
 		events = append(events, e)
 	}
-	results, err = c.Submit(t.Context(), okta, events, client.Options{})
+	results, err = c.Submit(t.Context(), clienttest.Source, events, client.Options{})
 	check(t, err)
 	for _, res := range results {
 		check(t, res.Err)
 	}
-	if op.calls["SubmitEvents"] != 3 && op.calls["SubmitEvents"] != 2 {
-		t.Errorf("%d calls for 12 MiB", op.calls["SubmitEvents"])
+	if op.Calls["SubmitEvents"] != 3 && op.Calls["SubmitEvents"] != 2 {
+		t.Errorf("%d calls for 12 MiB", op.Calls["SubmitEvents"])
 	}
 }
 
 func TestConflict(t *testing.T) {
-	op := newOperator(t)
-	c := op.client(t)
-	check(t, submitOne(t, c, signIn("e1"), client.Options{}).Err)
-	other := signIn("e1")
+	op := clienttest.New(t)
+	c := dial(t, op)
+	check(t, submitOne(t, c, clienttest.SignIn("e1"), client.Options{}).Err)
+	other := clienttest.SignIn("e1")
 	other.Raw = []byte(`{"uuid":"e1","other":true}`)
 	if res := submitOne(t, c, other, client.Options{}); reasonOf(res.Err) != logv1.Reason_REASON_ID_CONFLICT {
 		t.Errorf("got %v", res.Err)
@@ -149,14 +150,14 @@ func TestConflict(t *testing.T) {
 }
 
 func TestCheckAnswer(t *testing.T) {
-	op := newOperator(t)
-	events := []*eventv1.Event{signIn("e1"), signIn("e2")}
-	sent := client.Sent{Source: okta, Events: events, At: time.Now()}
-	res, err := op.SubmitEvents(t.Context(), &logv1.SubmitEventsRequest{Source: okta, Events: events})
+	op := clienttest.New(t)
+	events := []*eventv1.Event{clienttest.SignIn("e1"), clienttest.SignIn("e2")}
+	sent := client.Sent{Source: clienttest.Source, Events: events, At: time.Now()}
+	res, err := op.SubmitEvents(t.Context(), &logv1.SubmitEventsRequest{Source: clienttest.Source, Events: events})
 	check(t, err)
 	sent.Answered = time.Now()
-	op.set(func(op *operator) { op.add([]byte("later")) })
-	c := op.client(t)
+	op.Set(func(op *clienttest.Operator) { op.Add([]byte("later")) })
+	c := dial(t, op)
 	_, err = c.Checkpoint(t.Context()) // the log has grown since
 	check(t, err)
 	results, err := c.CheckAnswer(t.Context(), sent, res)
