@@ -34,9 +34,9 @@ import (
 //
 // The last H record is the high-water mark. The checkpoint archive is the H
 // records with a Q. A frame that ends beyond the end of the last segment, or
-// whose end is zero, was torn by a crash: nobody waited for it, and it is cut
-// off. Any other deviation is corruption and is refused: a flipped bit changes
-// a CRC, and cannot make the last byte of a frame zero.
+// whose end and all after it is zero, was torn by a crash: nobody waited for it,
+// and it is cut off. Any other deviation is corruption and is refused: a flipped
+// bit changes a CRC, and cannot make the last byte of a frame zero.
 const (
 	frameHead   = 12
 	maxBody     = 1 << 20
@@ -90,6 +90,7 @@ type heads struct {
 	lastPos  position // of last
 	torn     bool     // bytes after length are to be cut off before writing
 	closedAt []time.Time
+	rollAt   int64 // segmentSize
 
 	mu      sync.Mutex // guards what follows
 	segment int64      // number of the last segment
@@ -103,7 +104,7 @@ func segmentName(dir string, n int64) string {
 // createHeads makes a heads file whose high-water mark is the empty tree. If we
 // die within it, the log's identity is not yet written and nobody opens it.
 func createHeads(dir, origin string, empty checkpoint.Checkpoint, now time.Time) error {
-	h := &heads{dir: dir, origin: origin}
+	h := &heads{dir: dir, origin: origin, rollAt: segmentSize}
 	if err := h.roll(1); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func openHeads(dir, origin string) (*heads, error) {
 		return nil, refuse(dir, "the high-water mark is missing: there is no heads file",
 			"mount or restore the heads directory; never start this log without it")
 	}
-	h := &heads{dir: dir, origin: origin, segment: int64(len(names))}
+	h := &heads{dir: dir, origin: origin, rollAt: segmentSize, segment: int64(len(names))}
 	for n := int64(1); n <= h.segment; n++ {
 		if err := h.readSegment(n); err != nil {
 			return nil, err
@@ -184,7 +185,7 @@ func frame(data []byte) (body []byte, size int64, torn bool, problem string) {
 		return nil, 0, true, ""
 	}
 	if crc32.Checksum(data[:8], castagnoli) != binary.BigEndian.Uint32(data[8:]) {
-		return nil, 0, len(bytes.Trim(data, "\x00")) == 0, "its length does not have its checksum"
+		return nil, 0, isZero(data[frameHead:]), "its length does not have its checksum"
 	}
 	n := int(binary.BigEndian.Uint32(data))
 	if n == 0 || n > maxBody {
@@ -195,11 +196,14 @@ func frame(data []byte) (body []byte, size int64, torn bool, problem string) {
 	}
 	body, end := data[frameHead:frameHead+n], data[frameHead+n]
 	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(data[4:]) || end != '\n' {
-		isLast := len(data) == frameHead+n+1
-		return nil, 0, end == 0 && isLast, "it does not have its checksum"
+		return nil, 0, isZero(data[frameHead+n:]), "it does not have its checksum"
 	}
 	return body, int64(frameHead + n + 1), false, ""
 }
+
+// isZero recognises what a file system leaves where a write did not get to. No
+// body begins with zero.
+func isZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
 // take applies one record, and says what is wrong with it.
 func (h *heads) take(at position, body []byte) (problem string) {
@@ -302,7 +306,7 @@ func (h *heads) close() error {
 // may be signed. If we die before, the head was never signed; if we die after,
 // the restart signs this text or a larger tree.
 func (h *heads) appendHead(c checkpoint.Checkpoint, now time.Time) error {
-	if h.length > segmentSize {
+	if h.length > h.rollAt {
 		h.closedAt = append(h.closedAt, h.last.at)
 		if err := h.roll(h.segment + 1); err != nil {
 			return err

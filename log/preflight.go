@@ -11,6 +11,7 @@ import (
 
 	"github.com/transparency-dev/merkle/rfc6962"
 
+	"idlog/log/store"
 	"idlog/log/store/posix"
 	"idlog/proto/checkpoint"
 	"idlog/proto/leaf"
@@ -57,7 +58,7 @@ func (l *Log) preflight(ctx context.Context) error {
 	l.store = posix.New(filepath.Join(c.Dir, tilesName), c.Origin)
 	size, root, err := l.store.State(ctx)
 	if err != nil {
-		return refuse(l.store.WhereState(), err.Error(), remedyTiles)
+		return asRefused(l.store.WhereState(), err)
 	}
 	if size < hwm.Size {
 		return refuse(l.store.WhereState(), fmt.Sprintf("its size %d is below the high-water mark %d", size, hwm.Size), remedyTiles)
@@ -116,12 +117,9 @@ func (l *Log) checkEdge(ctx context.Context, size int64, root leaf.Hash, hwm che
 // blame names the file for what a reader found.
 func (l *Log) blame(ctx context.Context, size int64, err error) error {
 	var mismatch *tile.MismatchError
-	var path *fs.PathError
 	switch {
 	case errors.As(err, &mismatch) && mismatch.Path != "":
 		return refuse(filepath.Join(l.cfg.Dir, tilesName, filepath.FromSlash(mismatch.Path)), mismatch.Problem, remedyTiles)
-	case errors.As(err, &path) && errors.Is(err, fs.ErrNotExist):
-		return refuse(path.Path, "it is missing", remedyTiles)
 	case !errors.As(err, &mismatch):
 		return asRefused(filepath.Join(l.cfg.Dir, tilesName), err)
 	}
@@ -174,13 +172,20 @@ func (l *Log) below(ctx context.Context, c tile.Coord, i int) (leaf.Hash, error)
 	return perfect(hashes), nil
 }
 
+// asRefused names the file that err is about, or else this one.
 func asRefused(file string, err error) error {
 	var r *refusal
 	if errors.As(err, &r) {
 		return refuse(file, r.reason, remedyTiles)
 	}
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	var damaged *store.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		return refuse(damaged.File, damaged.Problem, remedyTiles)
+	case errors.As(err, &path) && errors.Is(err, fs.ErrNotExist):
+		return refuse(path.Path, "it is missing", remedyTiles)
+	case errors.As(err, &path):
 		file = path.Path
 	}
 	return refuse(file, err.Error(), remedyTiles)

@@ -8,16 +8,26 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"idlog/proto/leaf"
 	"idlog/proto/tile"
 )
+
+// A DamagedError says that a file does not have the form that its name promises.
+type DamagedError struct {
+	File, Problem string
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("reading %s: %s", e.File, e.Problem) }
 
 // Reader reads what a backend holds. Nothing it returns is verified. All
 // methods may be called concurrently, also while an Appender writes.
 type Reader interface {
 	// State returns the size and root that the backend claims to have
 	// integrated. A missing state is fs.ErrNotExist, never a state of size 0.
+	// Like Read and Stored, it names what it cannot read in an *fs.PathError, and
+	// what it cannot understand in a *DamagedError.
 	State(ctx context.Context) (size int64, root leaf.Hash, err error)
 	// Read returns the tile or entry bundle at c with exactly c.Width hashes or
 	// entries, cut out of a fuller one if need be; fs.ErrNotExist if there is

@@ -28,12 +28,10 @@ import (
 	"regexp"
 	"strconv"
 
+	"idlog/log/store"
 	"idlog/proto/leaf"
 	"idlog/proto/tile"
 )
-
-// maxFile bounds what is read of one file: 256 entries of 65,535 bytes.
-const maxFile = 256 * (2 + 65535)
 
 // Dir is a log's directory. It is stateless: all reads go to disk, and all
 // methods but Create, Sweep and Open may be called concurrently. It implements
@@ -55,26 +53,27 @@ func (d *Dir) WhereState() string { return filepath.Join(d.path, ".state", "tree
 // State reads Tessera's state file. It also refuses a directory of another
 // version of Tessera's layout.
 func (d *Dir) State(context.Context) (int64, leaf.Hash, error) {
-	version, err := os.ReadFile(filepath.Join(d.path, ".state", "version"))
+	version := filepath.Join(d.path, ".state", "version")
+	b, err := os.ReadFile(version)
 	if err != nil {
-		return 0, leaf.Hash{}, fmt.Errorf("reading layout version: %w", err)
+		return 0, leaf.Hash{}, err
 	}
-	if string(version) != "1" {
-		return 0, leaf.Hash{}, fmt.Errorf("reading layout version: %.20q is not 1", version)
+	if string(b) != "1" {
+		return 0, leaf.Hash{}, &store.DamagedError{File: version, Problem: fmt.Sprintf("layout %.20q is not 1", b)}
 	}
 	raw, err := os.ReadFile(d.WhereState())
 	if err != nil {
-		return 0, leaf.Hash{}, fmt.Errorf("reading state: %w", err)
+		return 0, leaf.Hash{}, err
 	}
 	var s struct {
 		Size int64  `json:"size"`
 		Root []byte `json:"root"`
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return 0, leaf.Hash{}, fmt.Errorf("reading state: %w", err)
+		return 0, leaf.Hash{}, &store.DamagedError{File: d.WhereState(), Problem: err.Error()}
 	}
 	if s.Size < 0 || len(s.Root) != len(leaf.Hash{}) {
-		return 0, leaf.Hash{}, errors.New("reading state: not a size and a root")
+		return 0, leaf.Hash{}, &store.DamagedError{File: d.WhereState(), Problem: "it does not hold a size and a root"}
 	}
 	return s.Size, leaf.Hash(s.Root), nil
 }
@@ -85,7 +84,7 @@ func (d *Dir) Stored(_ context.Context, c tile.Coord) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cut(b, c, c.Width)
+	return d.cut(b, c, c.Width)
 }
 
 // Read returns the resource at c, cut out of the full file or of a fuller
@@ -93,9 +92,9 @@ func (d *Dir) Stored(_ context.Context, c tile.Coord) ([]byte, error) {
 func (d *Dir) Read(_ context.Context, c tile.Coord) ([]byte, error) {
 	b, err := d.file(c)
 	if err == nil {
-		return cut(b, c, c.Width)
+		return d.cut(b, c, c.Width)
 	}
-	if !errors.Is(err, fs.ErrNotExist) || c.Width == fullWidth {
+	if !errors.Is(err, fs.ErrNotExist) || c.Width == tile.Width {
 		return nil, err
 	}
 	// The order matters: the collection of partial files, which may run now,
@@ -103,17 +102,15 @@ func (d *Dir) Read(_ context.Context, c tile.Coord) ([]byte, error) {
 	fuller := c
 	if fuller.Width = d.fuller(c); fuller.Width != 0 {
 		if b, err := d.file(fuller); err == nil {
-			return cut(b, fuller, c.Width)
+			return d.cut(b, fuller, c.Width)
 		}
 	}
-	fuller.Width = fullWidth
+	fuller.Width = tile.Width
 	if b, err = d.file(fuller); err != nil {
 		return nil, err
 	}
-	return cut(b, fuller, c.Width)
+	return d.cut(b, fuller, c.Width)
 }
-
-const fullWidth = 256
 
 // fuller returns the width of the smallest partial file that holds c, or 0.
 func (d *Dir) fuller(c tile.Coord) int {
@@ -124,7 +121,7 @@ func (d *Dir) fuller(c tile.Coord) int {
 	best := 0
 	for _, n := range names {
 		w, err := strconv.Atoi(n.Name())
-		if err == nil && w > c.Width && w < fullWidth && (best == 0 || w < best) {
+		if err == nil && w > c.Width && w < tile.Width && (best == 0 || w < best) {
 			best = w
 		}
 	}
@@ -137,24 +134,24 @@ func (d *Dir) file(c tile.Coord) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("reading %s: %d bytes are too many", name, info.Size())
+	if info.Size() > tile.MaxBundle {
+		return nil, &store.DamagedError{File: name, Problem: fmt.Sprintf("%d bytes are too many", info.Size())}
 	}
 	return os.ReadFile(name)
 }
 
 // cut returns the first width hashes or entries of b, which is the resource at
 // c and must have exactly c.Width of them.
-func cut(b []byte, c tile.Coord, width int) ([]byte, error) {
-	if c.Level >= 0 {
-		if len(b) != c.Width*len(leaf.Hash{}) {
-			return nil, fmt.Errorf("reading %s: %d bytes are not %d hashes", c.Path(), len(b), c.Width)
+func (d *Dir) cut(b []byte, c tile.Coord, width int) ([]byte, error) {
+	if c.Level != tile.Entries {
+		if _, err := tile.Hashes(b, c.Width); err != nil {
+			return nil, &store.DamagedError{File: d.Where(c), Problem: err.Error()}
 		}
 		return b[:width*len(leaf.Hash{})], nil
 	}
 	entries, err := tile.Bundle(b, c.Width)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", c.Path(), err)
+		return nil, &store.DamagedError{File: d.Where(c), Problem: err.Error()}
 	}
 	n := 0
 	for _, e := range entries[:width] {
@@ -178,8 +175,8 @@ func (d *Dir) Sweep(ctx context.Context) error {
 	}
 	dirs := map[string]*regexp.Regexp{d.path: strayState, filepath.Join(d.path, ".state"): strayState}
 	for level := -1; level < 8; level++ {
-		n := size >> (8 * max(level, 0)) / fullWidth
-		for i := range int64(2 * maxBatch / fullWidth) {
+		n := size >> (8 * max(level, 0)) / tile.Width
+		for i := range int64(2 * maxBatch / tile.Width) {
 			c := tile.Coord{Level: level, Index: n + i, Width: 1}
 			partial := path.Dir(d.Where(c))
 			dirs[partial], dirs[path.Dir(partial)] = strayTile, strayTile
