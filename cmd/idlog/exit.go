@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"idlog/client"
+	"idlog/cmd/internal/serve"
+	"idlog/log/source"
+	"idlog/proto/policy"
+
+	logv1 "idlog/proto/idlog/log/v1"
+)
+
+// classify gives an error its exit code and says what to do next, where there
+// is something to do.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*serve.ExitError](err); ok {
+		return err
+	}
+	code, remedy := classOf(err)
+	return &serve.ExitError{Code: code, Err: err, Remedy: remedy}
+}
+
+func classOf(err error) (code int, remedy string) {
+	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
+		return serve.CodeQuorum, "again later, when the witnesses have signed; or ask whether this policy is the right one"
+	}
+	if f, ok := errors.AsType[*client.Fork](err); ok {
+		return serve.CodeVerification, sendEvidence(f.File)
+	}
+	if r, ok := errors.AsType[*client.Rollback](err); ok {
+		return serve.CodeVerification, "another server of this log; if all show it, " + sendEvidence(r.File)
+	}
+	if m, ok := errors.AsType[*client.Mismatch](err); ok {
+		return serve.CodeVerification, sendEvidence(m.File)
+	}
+	if _, ok := errors.AsType[*client.Ticket](err); ok {
+		return serve.CodeQuorum, "the same command again: what is logged is not logged twice"
+	}
+	if r, ok := errors.AsType[*client.Refused](err); ok {
+		return codeOf(r.Code), remedies[r.Reason]
+	}
+	switch {
+	case errors.Is(err, policy.ErrNotSigned):
+		return serve.CodeVerification, "a policy that has this log's key, if you trust it"
+	case errors.Is(err, client.ErrPlaintext):
+		return serve.CodeUsage, "--tls-ca FILE"
+	case errors.Is(err, context.Canceled):
+		return serve.CodeInterrupted, ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return serve.CodeUnavailable, "a longer --timeout"
+	case strings.HasPrefix(err.Error(), "unknown command"):
+		return serve.CodeUsage, "idlog --help"
+	}
+	if s, ok := status.FromError(err); ok {
+		switch s.Code() {
+		case codes.Unavailable:
+			return serve.CodeUnavailable, "whether --server is right and the log is running"
+		case codes.Unimplemented:
+			return serve.CodeError, "whether --server is an idlog server"
+		}
+		return codeOf(s.Code()), ""
+	}
+	return serve.CodeError, ""
+}
+
+func sendEvidence(file string) string {
+	if file == "" {
+		return ""
+	}
+	return "keep " + file + " and tell the log's operator and its auditors"
+}
+
+func codeOf(c codes.Code) int {
+	switch c {
+	case codes.NotFound, codes.OutOfRange:
+		return serve.CodeNotFound
+	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded:
+		return serve.CodeUnavailable
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return serve.CodePermission
+	case codes.Canceled:
+		return serve.CodeInterrupted
+	}
+	return serve.CodeError
+}
+
+// remedies says what to do about a refusal.
+var remedies = map[logv1.Reason]string{
+	logv1.Reason_REASON_SOURCE_UNKNOWN:     "a --source that the server's configuration has",
+	logv1.Reason_REASON_SOURCE_NOT_BOUND:   "--tls-cert of a principal that the source is bound to",
+	logv1.Reason_REASON_UNAUTHENTICATED:    "--tls-cert and --tls-key",
+	logv1.Reason_REASON_LOG_UNKNOWN:        "--log FAMILY, one that this server has",
+	logv1.Reason_REASON_INDEX_OUT_OF_RANGE: "idlog checkpoint, which shows the published size",
+	logv1.Reason_REASON_READ_ONLY:          "again when the log's operator has acted: it serves reads only",
+	logv1.Reason_REASON_BACKLOG_FULL:       "again later: too much waits for the witnesses",
+	logv1.Reason_REASON_OVERLOAD:           "again later, or with fewer calls at once",
+}
+
+// reportJSON is serve.Report for programs that read standard error.
+func reportJSON(w io.Writer, err error) int {
+	code := serve.CodeError
+	if exit, ok := errors.AsType[*serve.ExitError](err); ok {
+		code = exit.Code
+	}
+	b, _ := json.Marshal(struct {
+		Type    string `json:"message_type"`
+		Code    int    `json:"code"`
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+	}{"exit_error", code, reasonOf(err), err.Error()})
+	fmt.Fprintf(w, "%s\n", b)
+	return code
+}
+
+// reasonOf names an error for programs: a reason of the wire, or one of ours.
+func reasonOf(err error) string {
+	if r, ok := errors.AsType[*client.Refused](err); ok {
+		return strings.TrimPrefix(r.Reason.String(), "REASON_")
+	}
+	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
+		return "QUORUM"
+	}
+	if _, ok := errors.AsType[*client.Fork](err); ok {
+		return "FORK"
+	}
+	if _, ok := errors.AsType[*client.Rollback](err); ok {
+		return "ROLLBACK"
+	}
+	if m, ok := errors.AsType[*client.Mismatch](err); ok {
+		if m.Step > 0 {
+			return "RECEIPT_MISMATCH"
+		}
+		return "VERIFICATION"
+	}
+	if _, ok := errors.AsType[*client.Ticket](err); ok {
+		return "TICKET"
+	}
+	if _, ok := errors.AsType[*source.NotAnEvent](err); ok {
+		return "NOT_AN_EVENT"
+	}
+	if exit, ok := errors.AsType[*serve.ExitError](err); ok {
+		switch exit.Code {
+		case serve.CodeUsage:
+			return "USAGE"
+		case serve.CodeVerification:
+			return "VERIFICATION"
+		case serve.CodeUnavailable:
+			return "UNAVAILABLE"
+		}
+	}
+	return "ERROR"
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"idlog/cmd/internal/serve"
+	"idlog/proto/checkpoint"
+)
+
+func (g *globals) keyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "key", Short: "Make and show the keys of logs and witnesses", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(g.keyGenerateCommand(), g.keyShowCommand())
+	return cmd
+}
+
+func (g *globals) keyGenerateCommand() *cobra.Command {
+	var name, kind, alg, out string
+	cmd := &cobra.Command{
+		Use:     "generate --name NAME -o FILE",
+		Short:   "Make a private key in a new file, and print its public one",
+		Example: "  idlog key generate --name witness.example --type witness -o witness.key",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if name == "" || out == "" {
+				return serve.Usagef("--name and -o are both needed")
+			}
+			role, ok := map[string]checkpoint.Role{"log": checkpoint.LogRole, "witness": checkpoint.WitnessRole}[kind]
+			if !ok {
+				return serve.Usagef("--type is log or witness, not %q", kind)
+			}
+			algorithm, ok := map[string]checkpoint.Alg{"ed25519": checkpoint.Ed25519, "ml-dsa-44": checkpoint.MLDSA44}[alg]
+			if !ok {
+				return serve.Usagef("--alg is ed25519 or ml-dsa-44, not %q", alg)
+			}
+			skey, vkey, err := checkpoint.GenerateKey(name, algorithm, role)
+			if err != nil {
+				return serve.Usagef("%w", err)
+			}
+			if err := writeNew(out, []byte(skey+"\n"), 0o600); errors.Is(err, fs.ErrExist) {
+				return &serve.ExitError{Code: serve.CodeInit, Err: err, Remedy: "another -o FILE: a key is never overwritten"}
+			} else if err != nil {
+				return err
+			}
+			return g.printKey(vkey)
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name of the key: a log's origin, a witness' operator")
+	cmd.Flags().StringVar(&kind, "type", "log", "log or witness")
+	cmd.Flags().StringVar(&alg, "alg", "ed25519", "ed25519 or ml-dsa-44")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "file for the private key, mode 0600; it must not exist")
+	return cmd
+}
+
+func (g *globals) keyShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show FILE",
+		Short: "Print the public key of a private one",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			info, err := os.Stat(args[0])
+			if err == nil && info.Mode().Perm()&0o077 != 0 {
+				return &serve.ExitError{Code: serve.CodePermission, Err: fmt.Errorf("%s can be read by others", args[0]),
+					Remedy: "chmod 600 " + args[0]}
+			}
+			b, err := readFile(args[0])
+			if err != nil {
+				return fmt.Errorf("reading the key: %w", err)
+			}
+			vkey, err := checkpoint.VKey(strings.TrimSuffix(string(b), "\n"))
+			if err != nil {
+				return serve.Usagef("%s: %w", args[0], err)
+			}
+			return g.printKey(vkey)
+		},
+	}
+}
+
+func (g *globals) printKey(vkey string) error {
+	if g.json {
+		return g.printJSON(struct {
+			VKey string `json:"vkey"`
+		}{vkey})
+	}
+	_, err := fmt.Fprintln(g.env.Stdout, vkey)
+	return err
+}

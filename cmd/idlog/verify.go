@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"idlog/cmd/internal/serve"
+	"idlog/proto/evidence"
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+	"idlog/proto/proof"
+	"idlog/proto/seal"
+)
+
+func (g *globals) verifyCommand() *cobra.Command {
+	var raw, leafFile string
+	cmd := &cobra.Command{
+		Use:   "verify FILE -p POLICY",
+		Short: "Verify a disclosure, tlog-proof or evidence file, offline",
+		Example: `  idlog verify 42.idlog-disclosure -p policy.tlog-policy
+  idlog verify 42.idlog-disclosure -p policy.tlog-policy --raw 42.json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, sum, err := g.trusted()
+			if err != nil {
+				return err
+			}
+			b, err := readFile(args[0])
+			if err != nil {
+				return fmt.Errorf("reading the file to verify: %w", err)
+			}
+			first, _, _ := bytes.Cut(b, []byte("\n"))
+			switch {
+			case string(first) == "idlog-disclosure/v1":
+				return g.verifyDisclosure(p, sum, b, raw)
+			case string(first) == "idlog-evidence/v1":
+				return g.judge(p, b)
+			case raw != "":
+				return serve.Usagef("--raw needs a disclosure file, which commits to the raw bytes")
+			case strings.HasPrefix(string(first), "c2sp.org/tlog-proof@"):
+				return g.verifyProof(p, sum, b, leafFile)
+			}
+			return serve.Usagef("%s is no disclosure, tlog-proof or evidence file", args[0])
+		},
+	}
+	cmd.Flags().StringVar(&raw, "raw", "", "file with the raw bytes, to be held against the disclosure")
+	cmd.Flags().StringVar(&leafFile, "leaf", "", "file with the leaf, where the tlog-proof does not hold it")
+	return cmd
+}
+
+func (g *globals) verifyDisclosure(p *policy.Policy, sum [32]byte, b []byte, raw string) error {
+	d, err := seal.Parse(b)
+	if err != nil {
+		return failed(err)
+	}
+	o, err := d.Verify(p)
+	if err != nil {
+		return failed(err)
+	}
+	if raw != "" {
+		if err := verifyRaw(o, raw); err != nil {
+			return err
+		}
+	}
+	s := &shown{Index: o.Index}
+	s.under(o.Checkpoint.Origin, o.Checkpoint.Size, o.Cosigned, sum)
+	if err := s.describe(o.Leaf, d.Proof.Extra, o.Lines); err != nil {
+		return failed(err)
+	}
+	return g.verified(s)
+}
+
+// verifyRaw holds a file against what the disclosure commits to.
+func verifyRaw(o *seal.Opened, file string) error {
+	b, err := readFile(file)
+	if err != nil {
+		return fmt.Errorf("reading the raw bytes: %w", err)
+	}
+	line := o.Field("raw")
+	if line == nil || line.State != seal.Shown {
+		return failed(errors.New("the disclosure does not show the field raw, so the raw bytes prove nothing"))
+	}
+	if err := line.Value.CheckRaw(b); err != nil {
+		return failed(fmt.Errorf("%s: %w", file, err))
+	}
+	return nil
+}
+
+func (g *globals) verifyProof(p *policy.Policy, sum [32]byte, b []byte, leafFile string) error {
+	pr, err := proof.Parse(b)
+	if err != nil {
+		return failed(err)
+	}
+	bytes := pr.Extra
+	if leafFile != "" {
+		if bytes, err = readFile(leafFile); err != nil {
+			return fmt.Errorf("reading the leaf: %w", err)
+		}
+	}
+	if bytes == nil {
+		return &serve.ExitError{Code: serve.CodeUsage, Err: errors.New("the proof does not hold the leaf that it is about"), Remedy: "--leaf FILE"}
+	}
+	l, err := leaf.Parse(bytes)
+	if err != nil {
+		return failed(err)
+	}
+	v, err := pr.Verify(p, leaf.HashOf(bytes))
+	if err != nil {
+		return failed(err)
+	}
+	// SPEC F38: "the leaf's log must equal the family of the checkpoint's origin".
+	if family := logOf(l); family != "" && !ofFamily(v.Checkpoint.Origin, family) {
+		return failed(fmt.Errorf("the leaf of log %s is in log %s", family, v.Checkpoint.Origin))
+	}
+	s := &shown{Index: pr.Index}
+	s.under(v.Checkpoint.Origin, v.Checkpoint.Size, v.Cosignatures, sum)
+	if err := s.describe(l, bytes, nil); err != nil {
+		return err
+	}
+	return g.verified(s)
+}
+
+// verified prints what was verified; text ends with the verdict.
+func (g *globals) verified(s *shown) error {
+	if g.json {
+		return g.printJSON(s)
+	}
+	if err := g.text(s); err != nil {
+		return err
+	}
+	return g.printText("verified   entry %d of %s, under size %d\n", s.Index, s.Origin, s.Size)
+}
+
+// judge weighs an evidence file.
+func (g *globals) judge(p *policy.Policy, b []byte) error {
+	e, err := evidence.Parse(b)
+	if err != nil {
+		return failed(err)
+	}
+	v, err := evidence.Judge(e, p)
+	if errors.Is(err, evidence.ErrNotJudged) {
+		return &serve.ExitError{Code: serve.CodeError, Err: err, Remedy: "a newer idlog"}
+	}
+	if err != nil {
+		return failed(err)
+	}
+	if g.json {
+		return g.printJSON(struct {
+			Claim     string `json:"claim"`
+			Proven    bool   `json:"proven"`
+			Accused   string `json:"accused"`
+			Statement string `json:"statement"`
+		}{string(v.Claim), v.Proven, v.Accused, v.Statement})
+	}
+	verdict := "not proven"
+	if v.Proven {
+		verdict = "proven"
+	}
+	return g.printText("claim      %s\naccused    %s\nverdict    %s\n%s\n", v.Claim, printable(v.Accused), verdict, v.Statement)
+}
+
+// failed says that a file does not verify; a lack of cosignatures alone has a
+// code of its own.
+func failed(err error) error {
+	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
+		return err
+	}
+	return &serve.ExitError{Code: serve.CodeVerification, Err: err}
+}
+
+// logOf returns the family that a leaf names, "" if it names none.
+func logOf(l leaf.Leaf) string {
+	switch l := l.(type) {
+	case *leaf.Event:
+		return l.Log
+	case *leaf.Subject:
+		return l.Log
+	case *leaf.Keys:
+		return l.Log
+	case *leaf.Erasure:
+		return l.Log
+	case *leaf.Loss:
+		return l.Log
+	case *leaf.Shard:
+		return l.Log
+	}
+	return ""
+}
+
+// ofFamily reports whether an origin is that of a shard of the family.
+func ofFamily(origin, family string) bool {
+	shard, ok := strings.CutPrefix(origin, family+"/")
+	return ok && shard != "" && !strings.Contains(shard, "/")
+}
