@@ -165,7 +165,7 @@ func first(texts ...string) string {
 // isSCIM reports whether Auth0 was the server of a SCIM request.
 func (t *tenant) isSCIM() bool { return t.code == "sscim" || t.code == "fscim" }
 
-// actor is the user, or of a Management API call whoever called, or the client where no user is involved.
+// actor is the user, or of a Management API call whoever called, or a client that acts for itself.
 func (t *tenant) actor() *eventv1.Principal {
 	user := t.details.Get("request", "auth", "user")
 	p := &eventv1.Principal{
@@ -175,7 +175,8 @@ func (t *tenant) actor() *eventv1.Principal {
 		Email:   user.Get("email").Text(),
 		Display: user.Get("name").Text(),
 	}
-	if client := t.Get("client_id").Text(); p.Id == "" && p.Login == "" && p.Email == "" && client != "" && !t.isSCIM() {
+	alone := codes[t.code].class/100 == 3003 || codes[t.code].request && !t.isSCIM() // a client may act for itself
+	if client := t.Get("client_id").Text(); alone && client != "" && p.Id == "" && p.Login == "" && p.Email == "" {
 		p = &eventv1.Principal{Kind: eventv1.Principal_KIND_APP, Id: client, Display: t.Get("client_name").Text()}
 	}
 	return t.named(p)
@@ -189,7 +190,9 @@ func (t *tenant) named(p *eventv1.Principal) *eventv1.Principal {
 	if p.Id != "" || p.Login != "" {
 		p.Issuer = first(p.Issuer, t.cfg.Issuer)
 	}
-	p.Tenant = t.Get("tenant_name").Text()
+	if p.Issuer == t.cfg.Issuer {
+		p.Tenant = t.Get("tenant_name").Text()
+	}
 	return p
 }
 

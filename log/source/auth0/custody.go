@@ -47,6 +47,9 @@ func (t *tenant) hops() []*eventv1.Hop {
 		}
 		chain = append(chain, h)
 	}
+	if len(chain) == 0 && t.e.Outcome.GetStatus() != success && t.e.Correlation.GetSession() == "" {
+		return nil // an attempt that led nowhere
+	}
 	own := &eventv1.Hop{
 		Issuer:    t.cfg.Issuer,
 		Session:   t.e.Correlation.GetSession(),

@@ -91,10 +91,10 @@ func (t *tenant) management(request source.Value) {
 		id = segments[1]
 	}
 	body, answer := request.Get("body"), t.details.Get("response", "body")
-	singular := strings.TrimSuffix(kind, "s")
+	one := singular(kind)
 	created := id == "" && method == "post"
 	if created {
-		id = answer.First(singular+"_id", "id", "user_id", "client_id")
+		id = answer.First(one+"_id", "id", "user_id", "client_id")
 	}
 	if kind == "users" && id != "" {
 		p := t.named(&eventv1.Principal{Kind: eventv1.Principal_KIND_USER, Id: id})
@@ -104,9 +104,9 @@ func (t *tenant) management(request source.Value) {
 		}
 		t.e.Targets = append(t.e.Targets, &eventv1.Target{Role: "user", Type: "user", Principal: p})
 	} else {
-		t.thing(singular, kind, id, first(answer.Get("name").Text(), body.Get("name").Text()))
+		t.thing(one, one, id, first(answer.Get("name").Text(), body.Get("name").Text()))
 		if id == "" && answer.Get("name").Text() == "" && body.Get("name").Text() == "" {
-			t.thing(singular, kind, strings.Join(segments, "/"), "")
+			t.thing(one, one, strings.Join(segments, "/"), "")
 		}
 	}
 	for _, list := range []string{"users", "members"} { // roles/{id}/users, organizations/{id}/members
@@ -115,10 +115,19 @@ func (t *tenant) management(request source.Value) {
 		}
 	}
 	for _, r := range body.Get("roles").Elements() {
-		t.thing("role", "roles", r.Text(), "")
+		t.thing("role", "role", r.Text(), "")
 	}
 	source.Classify(t.e, managementClass(method, segments, body))
 	t.changes(method, body)
+}
+
+// singular names one of what a path names: "client" of "clients", the same name that sign-ins have for it.
+func singular(kind string) string {
+	kind = strings.ReplaceAll(kind, "-", "_")
+	if stem, ok := strings.CutSuffix(kind, "ies"); ok {
+		return stem + "y"
+	}
+	return strings.TrimSuffix(kind, "s")
 }
 
 // managementClass classifies a call by its path and method, for the reader who looks for role changes.
