@@ -285,7 +285,7 @@ func openProof(b []byte, p *policy.Policy) (included, error) {
 		return included{}, err
 	}
 	// Without this a log could put leaves into itself that accuse another.
-	if shard, ok := strings.CutPrefix(c.Origin, event.Log+"/"); !ok || strings.Contains(shard, "/") {
+	if shard, ok := strings.CutPrefix(c.Origin, event.Log+"/"); !ok || shard == "" || strings.Contains(shard, "/") {
 		return included{}, fmt.Errorf("leaf of log %s is in log %s", event.Log, c.Origin)
 	}
 	if !c.byLog {

@@ -123,11 +123,11 @@ type QuorumError struct {
 }
 
 func (e *QuorumError) Error() string {
-	have := "none"
+	have := "nobody"
 	if len(e.Have) > 0 {
 		have = strings.Join(e.Have, ", ")
 	}
-	return fmt.Sprintf("checkpoint %s %d is not cosigned by quorum %s, only by: %s", e.Origin, e.Size, e.Want, have)
+	return fmt.Sprintf("checkpoint %s %d lacks quorum %s: it is cosigned by %s", e.Origin, e.Size, e.Want, have)
 }
 
 // Verify judges a note: it must be a checkpoint, signed by a log key of the
