@@ -9,11 +9,10 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"idlog/proto/evidence"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/proof"
-
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 // Checkpoint is a checkpoint that the policy accepted and that agrees with all

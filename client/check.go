@@ -11,14 +11,13 @@ import (
 
 	"idlog/proto/event"
 	"idlog/proto/evidence"
+	eventv1 "idlog/proto/idlog/event/v1"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
-
-	eventv1 "idlog/proto/idlog/event/v1"
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 // submission is one event as it was sent, and all that its answer is judged by.
@@ -50,6 +49,9 @@ func (c *Client) checkReceipt(ctx context.Context, src *source, sent *submission
 	if err != nil {
 		if !verdict(err) {
 			return nil, err
+		}
+		if m, ok := errors.AsType[*Mismatch](err); ok {
+			return fail(8, m.Err, "%s", m.What)
 		}
 		return fail(8, err, "checkpoint")
 	}

@@ -17,11 +17,10 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/subject"
-
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 const (

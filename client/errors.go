@@ -11,10 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"idlog/proto/leaf"
-	"idlog/proto/policy"
-
 	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/leaf"
 )
 
 // ErrPlaintext says that a server which is not on this machine was named
@@ -162,10 +160,4 @@ func transient(err error) (time.Duration, bool) {
 		return r.RetryAfter, r.Code == codes.Unavailable || r.Code == codes.ResourceExhausted
 	}
 	return 0, status.Code(err) == codes.Unavailable
-}
-
-// lacksQuorum reports whether a checkpoint failed for its cosignatures alone.
-func lacksQuorum(err error) bool {
-	_, ok := errors.AsType[*policy.QuorumError](err)
-	return ok
 }

@@ -4,52 +4,58 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"idlog/client"
-	"idlog/proto/policy"
-
 	eventv1 "idlog/proto/idlog/event/v1"
+	"idlog/proto/policy"
 )
 
-// A service logs that alice signed in, and knows that it is witnessed.
-func Example() {
-	signedIn := func(ctx context.Context) error {
-		text, err := os.ReadFile("policy.tlog-policy")
-		if err != nil {
-			return err
-		}
-		trusted, err := policy.Parse(text)
-		if err != nil {
-			return err
-		}
-		state, err := client.OpenState("/var/lib/my-service/idlog")
-		if err != nil {
-			return err
-		}
-		c, err := client.New(client.Config{Target: "127.0.0.1:7443", Policy: trusted, State: state})
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		results, err := c.Submit(ctx, "my-service", []*eventv1.Event{{
-			Source:  &eventv1.Source{NativeId: proto.String("sign-in-17"), NativeType: proto.String("sign-in")},
-			Class:   &eventv1.Class{Schema: proto.String("ocsf/1.9.0-dev"), ClassUid: proto.Int64(3002), ActivityId: proto.Int64(1)},
-			Times:   &eventv1.Times{Occurred: timestamppb.New(time.Now())},
-			Actor:   &eventv1.Principal{Issuer: "https://my-service.example", Id: "u-1", Login: "alice"},
-			Outcome: &eventv1.Outcome{Status: eventv1.Outcome_STATUS_SUCCESS.Enum()},
-		}}, client.Options{})
-		if err != nil {
-			return err
-		}
-		if err := results[0].Err; err != nil { // a *client.Refused, *client.Ticket or *client.Mismatch
-			return err
-		}
-		fmt.Println("logged at", results[0].Receipt.Index)
-		return nil
+// signIn logs that alice signed in. When it returns nil, witnesses vouch for it.
+func signIn(ctx context.Context, c *client.Client, source string) error {
+	results, err := c.Submit(ctx, source, []*eventv1.Event{{
+		Source:  &eventv1.Source{NativeId: proto.String("sign-in-17"), NativeType: proto.String("sign-in")},
+		Class:   &eventv1.Class{Schema: proto.String("ocsf/1.9.0-dev"), ClassUid: proto.Int64(3002), ActivityId: proto.Int64(1)},
+		Times:   &eventv1.Times{Occurred: timestamppb.Now()},
+		Actor:   &eventv1.Principal{Issuer: "https://my-service.example", Id: "u-1", Login: "alice"},
+		Outcome: &eventv1.Outcome{Status: eventv1.Outcome_STATUS_SUCCESS.Enum()},
+	}}, client.Options{})
+	if err == nil {
+		err = results[0].Err // *client.Refused, *client.Ticket or *client.Mismatch
 	}
-	_ = signedIn
+	if err == nil {
+		fmt.Println("logged at", results[0].Receipt.Index)
+	}
+	return err
+}
+
+// connect makes a client that trusts a policy file and remembers what it saw.
+func connect(target, policyFile, stateDir string) (*client.Client, error) {
+	text, err := os.ReadFile(policyFile)
+	if err != nil {
+		return nil, err
+	}
+	trusted, err := policy.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	state, err := client.OpenState(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{Target: target, Policy: trusted, State: state})
+}
+
+// A service logs an event and knows that it is witnessed.
+func Example() {
+	c, err := connect("127.0.0.1:7443", "policy.tlog-policy", "/var/lib/my-service/idlog")
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	if err := signIn(context.Background(), c, "my-service"); err != nil {
+		fmt.Println("not logged:", err)
+	}
 }

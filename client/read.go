@@ -9,11 +9,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/seal"
-
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 // Entry is an entry of the log, verified: its leaf is in the tree of the

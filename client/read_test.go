@@ -8,10 +8,9 @@ import (
 
 	"idlog/client"
 	"idlog/client/clienttest"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
-
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 func TestEntry(t *testing.T) {

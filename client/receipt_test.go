@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"idlog/client"
 	"idlog/client/clienttest"
 	"idlog/proto/evidence"
+	eventv1 "idlog/proto/idlog/event/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/seal"
-
-	eventv1 "idlog/proto/idlog/event/v1"
 )
 
 // dial makes a client of the operator, with a state of its own unless changed.
@@ -71,6 +71,17 @@ func TestReceipt(t *testing.T) {
 	if n := op.Calls["GetEnrolments"]; n != 1 {
 		t.Errorf("%d calls for the enrolments of the same persons, want 1", n)
 	}
+}
+
+// The example is run, against an operator who knows its source.
+func TestExample(t *testing.T) {
+	op := clienttest.New(t)
+	file := filepath.Join(t.TempDir(), "policy.tlog-policy")
+	check(t, os.WriteFile(file, op.Policy.Format(), 0o600))
+	c, err := connect(op.Addr, file, t.TempDir())
+	check(t, err)
+	defer c.Close()
+	check(t, signIn(t.Context(), c, clienttest.Source))
 }
 
 // verifyOffline takes a disclosure through a file's bytes and verifies it there.
@@ -214,6 +225,15 @@ func TestTicket(t *testing.T) {
 				t.Errorf("got %v, want a mismatch in step %d", res.Err, tt.step)
 			}
 		})
+	}
+}
+
+// How an event came is the client's to know: a certificate means pushed.
+func TestAssurance(t *testing.T) {
+	op := clienttest.New(t)
+	c := dial(t, op, func(cfg *client.Config) { cfg.Assurance = leaf.AssurancePushed })
+	if m, ok := errors.AsType[*client.Mismatch](submitOne(t, c, clienttest.SignIn("e1"), client.Options{}).Err); !ok || m.Step != 1 {
+		t.Errorf("an authenticated event was logged as unauthenticated, and that passed")
 	}
 }
 

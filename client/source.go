@@ -10,12 +10,11 @@ import (
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/event"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
-
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 // source is what a submitter verified of one source. It is not changed once made.

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -230,4 +232,33 @@ func TestRefusedConfig(t *testing.T) {
 	if _, err := client.OpenState(""); err == nil {
 		t.Error("a state without a directory was opened")
 	}
+}
+
+// What a State accepts is what it would write.
+func FuzzSeen(f *testing.F) {
+	text := clienttest.Origin + "\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+	note := text + "\n— " + clienttest.Origin + " AAAAAAAA\n"
+	body := "size 0\nroot 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n" + note
+	seen := func(body string) string {
+		sum := sha256.Sum256([]byte(body))
+		return "idlog-seen/v1 " + base64.StdEncoding.EncodeToString(sum[:]) + "\n" + body
+	}
+	f.Add([]byte(seen(body)), true)
+	f.Add([]byte(body), true)
+	f.Add([]byte(body), false)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, b []byte, sum bool) {
+		if sum { // let the fuzzer past the checksum
+			b = []byte(seen(string(b)))
+		}
+		check(t, os.WriteFile(filepath.Join(dir, "log.example%2Fid%2F1.seen"), b, 0o600))
+		s, ok, err := open(t, dir).Seen(clienttest.Origin)
+		if err != nil {
+			return
+		}
+		want := fmt.Sprintf("size %d\nroot %s\n\n%s", s.Size, base64.StdEncoding.EncodeToString(s.Root[:]), s.Note)
+		if !ok || string(b) != seen(want) {
+			t.Errorf("accepted %q", b)
+		}
+	})
 }

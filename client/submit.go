@@ -13,10 +13,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlog/proto/event"
-	"idlog/proto/subject"
-
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/subject"
 )
 
 const (

@@ -13,7 +13,6 @@ import (
 
 	"idlog/client"
 	"idlog/client/clienttest"
-
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
 )

@@ -11,13 +11,12 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"idlog/proto/event"
+	eventv1 "idlog/proto/idlog/event/v1"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
-
-	eventv1 "idlog/proto/idlog/event/v1"
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 func (op *Operator) enrol(id subject.Identifier) *person {

@@ -29,14 +29,13 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"idlog/proto/checkpoint"
+	eventv1 "idlog/proto/idlog/event/v1"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
-
-	eventv1 "idlog/proto/idlog/event/v1"
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 // What the log is called, and its one source.

@@ -15,12 +15,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlog/proto/checkpoint"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
-
-	logv1 "idlog/proto/idlog/log/v1"
 )
 
 func (op *Operator) SubmitEvents(_ context.Context, req *logv1.SubmitEventsRequest) (*logv1.SubmitEventsResponse, error) {

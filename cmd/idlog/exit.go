@@ -14,9 +14,8 @@ import (
 	"idlog/client"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
-	"idlog/proto/policy"
-
 	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/policy"
 )
 
 // classify gives an error its exit code and says what to do next, where there

@@ -22,7 +22,6 @@ import (
 	"idlog/log/source/auth0"
 	"idlog/log/source/okta"
 	"idlog/proto/event"
-
 	eventv1 "idlog/proto/idlog/event/v1"
 )
 
