@@ -15,6 +15,7 @@ import (
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/prototest"
+	"idlog/proto/seal"
 	"idlog/proto/tile"
 )
 
@@ -229,10 +230,38 @@ func verdicts(t *testing.T) []verdict {
 
 	sent := evidence.Part{Type: evidence.Submission, Data: []byte("what was sent")}
 	add("receipt-mismatch", evidence.ReceiptMismatch, false, origin, proofs(honest, one)[0], sent)
+	add("receipt-mismatch of a disclosure", evidence.ReceiptMismatch, false, origin, disclosed(t, honest), sent)
+	add("receipt-mismatch: another's disclosure", evidence.ReceiptMismatch, false, "", disclosed(t, stranger), sent)
 	add("receipt-mismatch: no submission", evidence.ReceiptMismatch, false, "", proofs(honest, one)[0])
 	add("broken-promise", evidence.BrokenPromise, false, "", a)
 	add("omission", evidence.Omission, false, "", a)
 	return vs
+}
+
+// disclosed appends an event to a log and returns its disclosure, cosigned by both witnesses.
+func disclosed(t *testing.T, l *prototest.Log) evidence.Part {
+	t.Helper()
+	var lines []seal.Line
+	for _, f := range []seal.Field{
+		{Path: "class.activity_id", Value: seal.Int(1)}, {Path: "class.class_uid", Value: seal.Int(3002)},
+		{Path: "class.schema", Value: seal.String("ocsf/1.9.0")}, {Path: "mapper", Value: seal.String("okta/1")},
+		{Path: "outcome.status", Value: seal.Enum(1)}, {Path: "schema", Value: seal.String(seal.Schema)},
+		{Path: "source.native_id", Value: seal.String("e-1")}, {Path: "source.native_type", Value: seal.String("user.session.start")},
+		{Path: "times.received", Value: seal.Time(at * 1e9)},
+	} {
+		lines = append(lines, seal.Line{Path: f.Path, State: seal.Shown, Value: f.Value, Commitment: seal.Commitment([32]byte{}, f.Path, f.Value)})
+	}
+	digest, err := seal.Digest(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := l.Append(event(t, func(e *leaf.Event) { e.Fields = digest }))
+	d := seal.Disclosure{Lines: lines, Proof: l.Proof(index, index+1, l.Note(index+1, at, witness, second))}
+	b, err := d.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evidence.Part{Type: evidence.Disclosure, Data: b}
 }
 
 func TestJudge(t *testing.T) {
