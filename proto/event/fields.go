@@ -149,14 +149,15 @@ func (w *walker) message(m protoreflect.Message, p *plan, prefix string) *FieldE
 		return &FieldError{Path: prefix + p.path, Reason: "has a field that is not in this schema"}
 	}
 	for _, n := range p.fields {
-		if !m.Has(n.desc) {
+		v, set := n.get(m)
+		if !set {
 			if n.must {
 				return &FieldError{Path: prefix + n.path, Reason: "missing", Fault: Missing}
 			}
 			continue
 		}
 		var err *FieldError
-		switch v := m.Get(n.desc); {
+		switch {
 		case n.list:
 			err = w.list(v.List(), n, prefix)
 		case n.kind == kindNone:

@@ -2,6 +2,7 @@ package event
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 
 	eventv1 "idlog/proto/idlog/event/v1"
@@ -128,19 +129,10 @@ func (r *roll) add(p *eventv1.Principal) {
 	}
 	person := &r.persons[at]
 	for _, id := range ids[1:] {
-		if id != person.Primary && !contains(person.Secondary, id) {
+		if id != person.Primary && !slices.Contains(person.Secondary, id) {
 			person.Secondary = append(person.Secondary, id)
 		}
 	}
-}
-
-func contains(ids []subject.Identifier, id subject.Identifier) bool {
-	for _, known := range ids {
-		if known == id {
-			return true
-		}
-	}
-	return false
 }
 
 // tags counts the tags that TagFn gives, without any key.

@@ -43,6 +43,8 @@ type node struct {
 	list    bool
 	message *plan // of kindNone
 	rules   rules
+	// implicit says that the zero value and an unset field are the same.
+	implicit bool
 	// must says that the field has to be set: a rule says so, or one that the zero value breaks.
 	must bool
 }
@@ -72,7 +74,8 @@ func compile(md protoreflect.MessageDescriptor, prefix string) *plan {
 		n := &node{desc: fd, name: string(fd.Name()), list: fd.IsList(), kind: kindOf(fd)}
 		n.path = prefix + n.name
 		n.rules = newRules(fd)
-		n.must = n.rules.required || !n.list && !fd.HasPresence() && n.rules.broken(fd.Default(), n)
+		n.implicit = !n.list && !fd.HasPresence()
+		n.must = n.rules.required || n.implicit && n.rules.broken(fd.Default(), n)
 		switch {
 		case n.kind == kindNone && n.list:
 			n.message = compile(fd.Message(), ".")
@@ -85,6 +88,32 @@ func compile(md protoreflect.MessageDescriptor, prefix string) *plan {
 	// Path order is name order: the byte after a name is '.' or nothing, which sorts before all that a name holds.
 	slices.SortFunc(p.fields, func(a, b *node) int { return strings.Compare(a.name, b.name) })
 	return p
+}
+
+// get returns the value of a field and whether it is set. It asks no more of the reflection than it must, which is
+// most of what an event costs.
+func (n *node) get(m protoreflect.Message) (v protoreflect.Value, set bool) {
+	switch {
+	case n.implicit:
+		v = m.Get(n.desc)
+		switch n.kind {
+		case kindString:
+			return v, v.String() != ""
+		case kindBool:
+			return v, v.Bool()
+		case kindInt:
+			return v, v.Int() != 0
+		case kindEnum:
+			return v, v.Enum() != 0
+		}
+		return v, len(v.Bytes()) > 0
+	case n.kind == kindNone && !n.list:
+		v = m.Get(n.desc)
+		return v, v.Message().IsValid()
+	case m.Has(n.desc):
+		return m.Get(n.desc), true
+	}
+	return v, false
 }
 
 func kindOf(fd protoreflect.FieldDescriptor) byte {

@@ -127,11 +127,9 @@ func cost(e *eventv1.Event) (fields, size int) {
 	}
 	walk = func(m protoreflect.Message, p *plan) {
 		for _, n := range p.fields {
-			if !m.Has(n.desc) {
-				continue
-			}
-			v := m.Get(n.desc)
+			v, set := n.get(m)
 			switch {
+			case !set:
 			case n.list:
 				for i := range v.List().Len() {
 					if n.kind == kindNone {
@@ -168,11 +166,9 @@ func Fit(e *eventv1.Event) {
 
 func fit(m protoreflect.Message, p *plan) {
 	for _, n := range p.fields {
-		if !m.Has(n.desc) || n.kind == kindRaw {
-			continue
-		}
-		v := m.Get(n.desc)
+		v, set := n.get(m)
 		switch {
+		case !set || n.kind == kindRaw:
 		case n.list:
 			fitList(v.List(), n)
 		case n.kind == kindNone:
@@ -217,11 +213,11 @@ func fitList(l protoreflect.List, n *node) {
 func holds(m protoreflect.Message, p *plan) bool {
 	any := false
 	for _, n := range p.fields {
-		has := m.Has(n.desc)
-		if n.must && !has {
+		v, set := n.get(m)
+		if n.must && !set {
 			return false
 		}
-		any = any || has && (n.kind != kindNone || n.list || holds(m.Get(n.desc).Message(), n.message))
+		any = any || set && (n.kind != kindNone || n.list || holds(v.Message(), n.message))
 	}
 	return any
 }

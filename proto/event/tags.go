@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -151,9 +152,7 @@ func (t *Tagged) own(e *eventv1.Event, r *roll, handles map[subject.Identifier][
 	}
 }
 
-func compareHashes(a, b leaf.Hash) int {
-	return leaf.CompareTags(leaf.Tag{Value: a}, leaf.Tag{Value: b})
-}
+func compareHashes(a, b leaf.Hash) int { return bytes.Compare(a[:], b[:]) }
 
 // Owners returns who owns the field of a path: ascending positions among the leaf's tags of field 2, none for a
 // neutral field. What is about one person is that person's; neutral is only what this list names; everything else,
