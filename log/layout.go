@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"idlog/log/internal/atomicfile"
 	"idlog/proto/checkpoint"
 )
 
@@ -132,7 +133,7 @@ func writeRefusal(dir string, r *refusal, now time.Time) (*ReadOnlyError, error)
 	for _, e := range r.evidence {
 		b = append(append(b, "\nnote\n"...), e...)
 	}
-	return &ReadOnlyError{Reason: reason, File: name}, writeFile(name, b)
+	return &ReadOnlyError{Reason: reason, File: name}, atomicfile.Write(name, b)
 }
 
 // readRefusal returns nil if there is no marker. A marker that cannot be
@@ -164,11 +165,23 @@ func ClearRefusal(heads string, now time.Time) error {
 		return fmt.Errorf("clearing refusal: %w", err)
 	}
 	// If we die here, the marker may be back, and is cleared again.
-	return syncDir(heads)
+	return atomicfile.SyncDir(heads)
 }
 
-// checkVKeys returns the verifiers of the signers' keys.
-func (c *Config) checkVKeys() ([]verifier, error) {
+// check refuses a configuration that cannot keep our promises, and returns the
+// verifiers of the signers' keys.
+func (c *Config) check() ([]verifier, error) {
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	heads, err := filepath.Abs(c.Heads)
+	if err != nil {
+		return nil, err
+	}
+	if c.Dir == "" || c.Heads == "" || within(dir, heads) || within(heads, dir) {
+		return nil, fmt.Errorf("configuring log %s: %q and %q must be two directories, and neither inside the other: who puts back an old copy of one must not put back both", c.Origin, c.Dir, c.Heads)
+	}
 	if len(c.Signers) == 0 || len(c.Signers) != len(c.VKeys) {
 		return nil, fmt.Errorf("configuring log %s: %d signers with %d vkeys, want one each", c.Origin, len(c.Signers), len(c.VKeys))
 	}
@@ -184,4 +197,8 @@ func (c *Config) checkVKeys() ([]verifier, error) {
 		vs = append(vs, v)
 	}
 	return vs, nil
+}
+
+func within(dir, other string) bool {
+	return other == dir || strings.HasPrefix(other, strings.TrimSuffix(dir, "/")+"/")
 }

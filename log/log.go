@@ -46,6 +46,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
+	"idlog/log/heads"
+	"idlog/log/internal/atomicfile"
 	"idlog/log/store"
 	"idlog/log/store/posix"
 	"idlog/proto/checkpoint"
@@ -106,7 +108,7 @@ type Log struct {
 	keys      []verifier
 	store     store.Backend
 	appender  store.Appender
-	heads     *heads // written by the goroutine in Run
+	heads     *heads.File // written by the goroutine in Run
 	locks     []*os.File
 	witnesses []*witness
 	guard     *guard // owned by the goroutine in Run
@@ -130,7 +132,7 @@ type Log struct {
 // dies within it, Open finds no log and both directories are to be removed by
 // hand before the next attempt.
 func Create(ctx context.Context, c Config) error {
-	if _, err := c.checkVKeys(); err != nil {
+	if _, err := c.check(); err != nil {
 		return err
 	}
 	for _, dir := range []string{c.Dir, c.Heads} {
@@ -138,9 +140,6 @@ func Create(ctx context.Context, c Config) error {
 		if err == nil && len(names) > 0 {
 			return fmt.Errorf("creating log %s: %s is not empty: %w", c.Origin, dir, ErrExists)
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("creating log %s: %w", c.Origin, err)
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("creating log %s: %w", c.Origin, err)
 		}
 	}
@@ -151,8 +150,13 @@ func Create(ctx context.Context, c Config) error {
 }
 
 func (c *Config) create(ctx context.Context, now time.Time) error {
+	for _, dir := range []string{c.Dir, c.Heads} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
 	empty := checkpoint.Checkpoint{Origin: c.Origin, Root: rootOf(ranges.NewEmptyRange(0))}
-	if err := createHeads(c.Heads, c.Origin, empty, now); err != nil {
+	if err := heads.Create(c.Heads, c.Origin, empty, now); err != nil {
 		return err
 	}
 	if err := posix.New(filepath.Join(c.Dir, tilesName), c.Origin).Create(ctx); err != nil {
@@ -161,16 +165,16 @@ func (c *Config) create(ctx context.Context, now time.Time) error {
 	if err := os.Mkdir(filepath.Join(c.Dir, publishedName), 0o755); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(c.Dir, lockName), nil); err != nil {
+	if err := atomicfile.Write(filepath.Join(c.Dir, lockName), nil); err != nil {
 		return err
 	}
 	for _, dir := range []string{c.Dir, filepath.Dir(c.Dir), filepath.Dir(c.Heads)} {
-		if err := syncDir(dir); err != nil {
+		if err := atomicfile.SyncDir(dir); err != nil {
 			return err
 		}
 	}
 	// If we die before this, there is no log. After it, there is one.
-	return writeFile(filepath.Join(c.Dir, identityName), formatIdentity(c.Origin, c.VKeys, now))
+	return atomicfile.Write(filepath.Join(c.Dir, identityName), formatIdentity(c.Origin, c.VKeys, now))
 }
 
 // Open opens a log after checking everything that the next signature builds on.
@@ -187,7 +191,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if c.Republish == 0 {
 		c.Republish = 3 * time.Minute
 	}
-	keys, err := c.checkVKeys()
+	keys, err := c.check()
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +218,7 @@ func (l *Log) open(ctx context.Context) error {
 	if err := l.preflight(ctx); err != nil {
 		return err
 	}
-	if err := l.heads.start(time.Now()); err != nil {
+	if err := l.heads.Start(time.Now()); err != nil {
 		return err
 	}
 	if err := l.store.Sweep(ctx); err != nil {
@@ -237,7 +241,7 @@ func (l *Log) Close() error {
 func (l *Log) unlock() error {
 	var err error
 	if l.heads != nil {
-		err = l.heads.close()
+		err = l.heads.Close()
 	}
 	for _, f := range l.locks {
 		err = errors.Join(err, f.Close())

@@ -11,6 +11,8 @@ import (
 
 	"github.com/transparency-dev/merkle/rfc6962"
 
+	"idlog/log/heads"
+	"idlog/log/internal/atomicfile"
 	"idlog/log/store"
 	"idlog/log/store/posix"
 	"idlog/proto/checkpoint"
@@ -20,6 +22,8 @@ import (
 
 // edgeBundles is how many of the last bundles preflight re-hashes.
 const edgeBundles = 4
+
+const remedyHeads = "mount or restore the heads directory, in a copy made after the last checkpoint was signed; never start this log without it"
 
 const remedyTiles = "restore the log directory from a copy at least as new as the high-water mark; never start this log without it"
 
@@ -49,10 +53,14 @@ func (l *Log) preflight(ctx context.Context) error {
 	if l.readOnly, err = readRefusal(c.Heads); err != nil {
 		return err
 	}
-	if l.heads, err = openHeads(c.Heads, c.Origin); err != nil {
+	l.heads, err = heads.Open(c.Heads, c.Origin)
+	var corrupt *heads.CorruptError
+	if errors.As(err, &corrupt) {
+		return refuse(corrupt.File, corrupt.Problem, remedyHeads)
+	} else if err != nil {
 		return err
 	}
-	hwm := l.heads.last.Checkpoint
+	hwm := l.heads.Last().Checkpoint
 
 	// 3. What the backend says it has is no less than that, and leads to it.
 	l.store = posix.New(filepath.Join(c.Dir, tilesName), c.Origin)
@@ -210,7 +218,7 @@ func (l *Log) checkPublished(ctx context.Context, size int64, root leaf.Hash, hw
 		return refuse(name, err.Error(), "remove it: it is made again from the heads file")
 	}
 	if c.Size > hwm.Size {
-		return refuse(l.heads.dir, fmt.Sprintf("the high-water mark %d is below the published size %d: the heads file is an older copy", hwm.Size, c.Size), remedyHeads)
+		return refuse(l.cfg.Heads, fmt.Sprintf("the high-water mark %d is below the published size %d: the heads file is an older copy", hwm.Size, c.Size), remedyHeads)
 	}
 	tiles := tile.NewReader(checkpoint.Checkpoint{Origin: c.Origin, Size: size, Root: root}, fetchFrom(l.store.Read))
 	stands, err := tiles.Root(ctx, c.Size)
@@ -227,11 +235,11 @@ func (l *Log) checkPublished(ctx context.Context, size int64, root leaf.Hash, hw
 // healPublished writes the newest archived checkpoint if what we serve is
 // missing or older: we died between archiving and publishing it.
 func (l *Log) healPublished() error {
-	last, ok := l.heads.lastArchived()
+	last, ok := l.heads.LastArchived()
 	if !ok || l.published.Size >= last {
 		return nil
 	}
-	note, err := l.heads.archived(last)
+	note, err := l.heads.Archived(last)
 	if err != nil {
 		return err
 	}
@@ -239,7 +247,7 @@ func (l *Log) healPublished() error {
 	if err != nil {
 		return fmt.Errorf("publishing from the archive: %w", err)
 	}
-	if err := writeFile(l.publishedFile(), bytes.Clone(note)); err != nil {
+	if err := atomicfile.Write(l.publishedFile(), bytes.Clone(note)); err != nil {
 		return fmt.Errorf("publishing from the archive: %w", err)
 	}
 	l.published = Published{Size: c.Size, Root: c.Root, Note: note}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
+	"idlog/log/heads"
+	"idlog/log/internal/atomicfile"
 	"idlog/proto/checkpoint"
 	"idlog/proto/leaf"
 )
@@ -26,8 +28,15 @@ type publisher struct {
 	fresh    time.Time                       // last quorum
 }
 
-// asked is what a witness has said about the trees it has seen.
-type asked struct{ answered, claims bool }
+// quorumAlarm is how long a quorum may be missing before the operator hears it.
+const quorumAlarm = 30 * time.Second
+
+// asked is what a witness has said since the start.
+type asked struct {
+	answered bool // which tree it has seen, and that is not above ours
+	claims   bool // that it has seen another, without proof
+	failing  bool
+}
 
 func newPublisher(l *Log, answers chan answer) *publisher {
 	return &publisher{l: l, answers: answers, asked: make(map[string]asked)}
@@ -39,7 +48,7 @@ func (p *publisher) run(ctx context.Context) error {
 	err := p.l.ReadOnly()
 	// First the high-water mark again: it brings every witness's word on what it
 	// has seen, and what we signed and did not get to publish.
-	for size := p.l.heads.last.Size; err == nil; size, err = p.next(ctx) {
+	for size := p.l.heads.Last().Size; err == nil; size, err = p.next(ctx) {
 		if err = p.publish(ctx, size); err != nil {
 			break
 		}
@@ -77,29 +86,29 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	// If we die here, nothing has happened.
 
 	// 2. Make the head durable before anybody can have a signature over it.
-	if size > l.heads.last.Size {
+	if size > l.heads.Last().Size {
 		c := checkpoint.Checkpoint{Origin: l.cfg.Origin, Size: size, Root: l.guard.root}
 		p.signed = time.Now()
-		if err := l.heads.appendHead(c, p.signed); err != nil {
+		if err := l.heads.AppendHead(c, p.signed); err != nil {
 			return err
 		}
 		l.edge.extend(size, added)
 	}
-	h := l.heads.last
+	h := l.heads.Last()
 	// If we die here, this head is the high-water mark: the restart signs the
 	// same text, and nothing but it or a tree that continues it.
 
 	// 3. Sign with all keys, under the one decision above. A signature that is in
 	// the heads file already is used again.
-	if len(h.sigs) != len(l.keys) {
-		sigs, err := l.sign(h.text)
+	if len(h.Sigs) != len(l.keys) {
+		sigs, err := l.sign(h.Text)
 		if err != nil {
 			return err
 		}
 		// If we die here, the signatures are lost and nobody has seen them.
 
 		// 4. Write the signatures down before they leave.
-		if err := l.heads.appendSignatures(sigs); err != nil {
+		if err := l.heads.AppendSignatures(sigs); err != nil {
 			return err
 		}
 	}
@@ -117,14 +126,14 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 
 	// 6. Archive the cosignatures, durably.
 	cosigned := p.inOrder()
-	if err := l.heads.appendQuorum(cosigned); err != nil {
+	if err := l.heads.AppendQuorum(cosigned); err != nil {
 		return err
 	}
 	// If we die here, the restart publishes what is in the archive.
 
 	// 7. Replace what we serve.
-	note := h.note(cosigned...)
-	if err := writeFile(l.publishedFile(), note); err != nil {
+	note := h.Note(cosigned...)
+	if err := atomicfile.Write(l.publishedFile(), note); err != nil {
 		return fmt.Errorf("writing published checkpoint: %w", err)
 	}
 	// If we die here, the restart serves it: published is published.
@@ -175,7 +184,7 @@ func (l *Log) refuseToSign(r *refusal) error {
 func (p *publisher) next(ctx context.Context) (int64, error) {
 	l := p.l
 	for {
-		hwm := l.heads.last.Size
+		hwm := l.heads.Last().Size
 		var timer <-chan time.Time
 		if size := l.released.Load(); size > hwm {
 			wait := time.Until(p.signed.Add(l.cfg.MinInterval))
@@ -205,15 +214,19 @@ func (p *publisher) next(ctx context.Context) (int64, error) {
 
 // collect asks every witness to cosign a head and returns when a quorum has,
 // and when enough have answered since the start.
-func (p *publisher) collect(ctx context.Context, h *head) error {
+func (p *publisher) collect(ctx context.Context, h *heads.Head) error {
 	p.round++
 	p.cosigned = make(map[string]checkpoint.Signature)
-	r := &round{number: p.round, head: h, note: h.note()}
+	r := &round{number: p.round, head: h, note: h.Note()}
 	for _, w := range p.l.witnesses {
 		w.ask(r)
 	}
+	alarm := time.NewTimer(quorumAlarm)
+	defer alarm.Stop()
 	for !p.released() || h.Size > 0 && !p.quorum() {
 		select {
+		case <-alarm.C:
+			p.l.cfg.Logger.Error("no quorum: nothing is published until it is back", "log", p.l.cfg.Origin, "size", h.Size, "have", len(p.cosigned), "witnesses_answered_since_start", p.free)
 		case a := <-p.answers:
 			if err := p.take(a); err != nil {
 				return err
@@ -235,16 +248,19 @@ func (p *publisher) take(a answer) error {
 		}
 	}
 	state := p.asked[a.from.name]
-	state.answered = state.answered || a.answered
+	logger := l.cfg.Logger.With("log", l.cfg.Origin, "witness", a.from.name)
 	// Anybody may bring our newest checkpoint to a witness before we do.
-	claims := a.claims && a.claimed > l.heads.last.Size || a.claims && a.claimed == a.size
-	if claims && !state.claims {
-		l.cfg.Logger.Warn("a witness claims, without proof, that it has cosigned a tree that this log did not sign: it is set aside",
-			"log", l.cfg.Origin, "witness", a.from.name, "size", a.claimed, "error", a.err)
-	} else if a.err != nil {
-		l.cfg.Logger.Log(context.Background(), slog.LevelDebug, "a witness did not cosign", "log", l.cfg.Origin, "witness", a.from.name, "error", a.err)
+	claims := a.claims && (a.claimed > l.heads.Last().Size || a.claimed == a.size)
+	switch {
+	case claims && !state.claims:
+		logger.Error("a witness claims without proof that it has cosigned a tree which this log did not sign; it is set aside", "size", a.claimed, "error", a.err)
+	case a.err != nil && !state.failing:
+		logger.Warn("a witness fails", "error", a.err)
+	case a.err == nil && state.failing:
+		logger.Info("a witness is back")
 	}
-	state.claims = claims
+	state.answered = state.answered || a.answered
+	state.claims, state.failing = claims, a.err != nil
 	p.asked[a.from.name] = state
 	switch {
 	case a.sigs == nil:
@@ -255,7 +271,7 @@ func (p *publisher) take(a answer) error {
 			return nil
 		}
 	}
-	return l.heads.appendLate(a.size, a.sigs)
+	return l.heads.AppendLate(a.size, a.sigs)
 }
 
 // judge decides whether a checkpoint under our key, shown by a witness, is one
@@ -266,8 +282,8 @@ func (p *publisher) judge(a answer) error {
 	if err != nil {
 		return err
 	}
-	hwm := l.heads.last
-	verdict := &refusal{evidence: [][]byte{a.proof, hwm.note()}}
+	hwm := l.heads.Last()
+	verdict := &refusal{evidence: [][]byte{a.proof, hwm.Note()}}
 	if c.Size > hwm.Size {
 		verdict.reason = fmt.Sprintf("witness %s has a checkpoint of size %d under our key, above the high-water mark %d: the log and its heads were put back from an old copy, or the key is used elsewhere", a.from.name, c.Size, hwm.Size)
 		return verdict
@@ -285,7 +301,7 @@ func (p *publisher) judge(a answer) error {
 
 // rootAt returns the root of an earlier tree.
 func (l *Log) rootAt(size int64) (leaf.Hash, error) {
-	peaks, err := (&nodes{edge: &l.edge, store: l.store, size: l.heads.last.Size}).peaks(context.Background(), size)
+	peaks, err := (&nodes{edge: &l.edge, store: l.store, size: l.heads.Last().Size}).peaks(context.Background(), size)
 	if err != nil {
 		return leaf.Hash{}, err
 	}
@@ -328,6 +344,9 @@ func (p *publisher) released() bool {
 		}
 	}
 	p.free = p.free && !policy.Satisfied(silent)
+	if p.free && len(silent) > 0 {
+		p.l.cfg.Logger.Warn("signing without the word of every witness on what it has seen", "log", p.l.cfg.Origin, "silent", slices.Sorted(maps.Keys(silent)))
+	}
 	return p.free
 }
 

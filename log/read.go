@@ -125,5 +125,5 @@ func (l *Log) Resource(ctx context.Context, path string) ([]byte, error) {
 // least size, with the first cosignature of every witness that gave one;
 // fs.ErrNotExist beyond the last. Of those older than a day one a minute is kept.
 func (l *Log) Archived(_ context.Context, size int64) ([]byte, error) {
-	return l.heads.archived(size)
+	return l.heads.Archived(size)
 }

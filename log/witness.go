@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"idlog/log/heads"
 	"idlog/proto/checkpoint"
 	"idlog/proto/cosign"
 	"idlog/proto/leaf"
@@ -30,7 +31,7 @@ const (
 // A round asks every witness to cosign one signed checkpoint.
 type round struct {
 	number int64
-	head   *head
+	head   *heads.Head
 	note   []byte
 }
 
@@ -207,7 +208,7 @@ func (w *witness) add(ctx context.Context, r *round, old int64) ([]checkpoint.Si
 		if err != nil {
 			return nil, 0, err
 		}
-		sigs, err = w.own(sigs, r.head.text)
+		sigs, err = w.own(sigs, r.head.Text)
 		return sigs, 0, err
 	case http.StatusConflict:
 		if t, _, err := mime.ParseMediaType(media); err != nil || t != cosign.SizeType {

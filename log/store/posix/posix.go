@@ -23,11 +23,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
 
+	"idlog/log/internal/atomicfile"
 	"idlog/log/store"
 	"idlog/proto/leaf"
 	"idlog/proto/tile"
@@ -167,7 +167,9 @@ var (
 
 // Sweep removes the temporary files that a crash of Tessera left: they are
 // called like the file that they were to become with a number appended. It
-// looks where a writer of the present size, or of the next few batches, writes.
+// looks where a writer of the present size, or of the next few batches, writes,
+// and makes those directories durable: Tessera does not sync the parent of a
+// directory that it finds, though a crash may have kept it from ever doing so.
 func (d *Dir) Sweep(ctx context.Context) error {
 	size, _, err := d.State(ctx)
 	if err != nil {
@@ -178,13 +180,18 @@ func (d *Dir) Sweep(ctx context.Context) error {
 		n := size >> (8 * max(level, 0)) / tile.Width
 		for i := range int64(2 * maxBatch / tile.Width) {
 			c := tile.Coord{Level: level, Index: n + i, Width: 1}
-			partial := path.Dir(d.Where(c))
-			dirs[partial], dirs[path.Dir(partial)] = strayTile, strayTile
+			partial := filepath.Dir(d.Where(c))
+			dirs[partial] = strayTile
+			for up := filepath.Dir(partial); up != d.path; up = filepath.Dir(up) {
+				dirs[up] = strayTile
+			}
 		}
 	}
 	for dir, stray := range dirs {
 		names, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
 			return fmt.Errorf("sweeping: %w", err)
 		}
 		for _, n := range names {
@@ -194,6 +201,9 @@ func (d *Dir) Sweep(ctx context.Context) error {
 			if err := os.Remove(filepath.Join(dir, n.Name())); err != nil {
 				return fmt.Errorf("sweeping: %w", err)
 			}
+		}
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return fmt.Errorf("sweeping: %w", err)
 		}
 	}
 	return nil

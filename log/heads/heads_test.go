@@ -1,20 +1,24 @@
-package log_test
+package heads_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"idlog/log"
+	"idlog/log/heads"
 	"idlog/proto/checkpoint"
 )
+
+const origin = "audit.example/id"
 
 // A signature line that parses.
 func line(name string, b byte) []checkpoint.Signature {
@@ -26,13 +30,13 @@ func at(size int64) checkpoint.Checkpoint {
 }
 
 // writeHeads makes a heads file of n archived heads, one every step.
-func writeHeads(t *testing.T, dir string, n int, from time.Time, step time.Duration, segment int64) *log.Heads {
+func writeHeads(t *testing.T, dir string, n int, from time.Time, step time.Duration, segment int64) *heads.File {
 	t.Helper()
-	empty := checkpoint.Checkpoint{Origin: origin, Root: log.EmptyRoot()}
-	if err := log.CreateHeads(dir, origin, empty, from); err != nil {
+	empty := checkpoint.Checkpoint{Origin: origin, Root: sha256.Sum256(nil)}
+	if err := heads.Create(dir, origin, empty, from); err != nil {
 		t.Fatal(err)
 	}
-	h, err := log.OpenHeads(dir, origin)
+	h, err := heads.Open(dir, origin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +44,7 @@ func writeHeads(t *testing.T, dir string, n int, from time.Time, step time.Durat
 		t.Fatal(err)
 	}
 	for i := 1; i <= n; i++ {
-		h.SegmentSize(segment)
+		h.RollAt(segment)
 		now := from.Add(time.Duration(i) * step)
 		for _, err := range []error{
 			h.AppendHead(at(int64(i)), now), h.AppendSignatures(line(origin, 1)), h.AppendQuorum(line("w1", byte(i))),
@@ -56,12 +60,12 @@ func writeHeads(t *testing.T, dir string, n int, from time.Time, step time.Durat
 
 // what a heads file says: its high-water mark and its archive.
 func read(dir string, n int64) (string, error) {
-	h, err := log.OpenHeads(dir, origin)
+	h, err := heads.Open(dir, origin)
 	if err != nil {
 		return "", err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\n", h.LastNote())
+	fmt.Fprintf(&b, "%s\n", h.Last().Note())
 	for i := range n + 2 {
 		note, err := h.Archived(i)
 		fmt.Fprintf(&b, "%d %v\n%s\n", i, err, note)
@@ -86,20 +90,24 @@ func TestHeadsFlips(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bad := bytes.Clone(good)
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for i := range 8 * len(good) {
-			bad[i/8] ^= 1 << (i % 8)
-			if err := os.WriteFile(name, bad, 0o644); err != nil {
+			if _, err := f.WriteAt([]byte{good[i/8] ^ 1<<(i%8)}, int64(i/8)); err != nil {
 				t.Fatal(err)
 			}
-			bad[i/8] = good[i/8]
 			got, err := read(dir, 3)
-			var refused *log.RefusedError
-			if err == nil && got != want || err != nil && !errors.As(err, &refused) {
+			var corrupt *heads.CorruptError
+			if err == nil && got != want || err != nil && !errors.As(err, &corrupt) {
 				t.Fatalf("bit %d of byte %d of %s: %v\n%s", i%8, i/8, name, err, cmp.Diff(want, got))
 			}
+			if _, err := f.WriteAt(good[i/8:i/8+1], int64(i/8)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := os.WriteFile(name, good, 0o644); err != nil {
+		if err := errors.Join(os.WriteFile(name, good, 0o644), f.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,10 +133,10 @@ func TestHeadsTorn(t *testing.T) {
 			if err := os.WriteFile(last, append(bytes.Clone(good[:n]), make([]byte, zeros)...), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			h, err := log.OpenHeads(dir, origin)
+			h, err := heads.Open(dir, origin)
 			if n < first {
-				var refused *log.RefusedError
-				if !errors.As(err, &refused) {
+				var corrupt *heads.CorruptError
+				if !errors.As(err, &corrupt) {
 					t.Fatalf("cut at %d: %v", n, err)
 				}
 				continue
@@ -140,7 +148,7 @@ func TestHeadsTorn(t *testing.T) {
 			if err := errors.Join(h.Start(time.Now()), h.AppendHead(at(100), time.Now()), h.AppendSignatures(line(origin, 1)), h.Close()); err != nil {
 				t.Fatalf("cut at %d: %v", n, err)
 			}
-			if h, err = log.OpenHeads(dir, origin); err != nil || !bytes.HasPrefix(h.LastNote(), at(100).Format()) {
+			if h, err = heads.Open(dir, origin); err != nil || !bytes.HasPrefix(h.Last().Note(), at(100).Format()) {
 				t.Fatalf("cut at %d: reopened with %v", n, err)
 			}
 		}
@@ -155,13 +163,13 @@ func TestHeadsTorn(t *testing.T) {
 	if err := os.Truncate(names[0], info.Size()-1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.OpenHeads(dir, origin); err == nil {
+	if _, err := heads.Open(dir, origin); err == nil {
 		t.Error("a torn record before the end was accepted")
 	}
 	if err := os.Remove(names[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.OpenHeads(dir, origin); err == nil {
+	if _, err := heads.Open(dir, origin); err == nil {
 		t.Error("a missing segment was accepted")
 	}
 }
@@ -191,8 +199,8 @@ func TestArchiveAndThinning(t *testing.T) {
 	}
 	before := size()
 
-	reopen := func(now time.Time) *log.Heads {
-		h, err := log.OpenHeads(dir, origin)
+	reopen := func(now time.Time) *heads.File {
+		h, err := heads.Open(dir, origin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +243,7 @@ func TestArchiveAndThinning(t *testing.T) {
 
 func FuzzHeads(f *testing.F) {
 	dir := f.TempDir()
-	if err := log.CreateHeads(dir, origin, checkpoint.Checkpoint{Origin: origin, Root: log.EmptyRoot()}, time.Now()); err != nil {
+	if err := heads.Create(dir, origin, checkpoint.Checkpoint{Origin: origin, Root: sha256.Sum256(nil)}, time.Now()); err != nil {
 		f.Fatal(err)
 	}
 	seed, err := os.ReadFile(filepath.Join(dir, "00000001.heads"))
@@ -248,9 +256,27 @@ func FuzzHeads(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, "00000001.heads"), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if h, err := log.OpenHeads(dir, origin); err == nil {
+		if h, err := heads.Open(dir, origin); err == nil {
 			h.Archived(0)
-			h.LastNote()
+			h.Last().Note()
 		}
 	})
+}
+
+// snapshot returns all files below dir with their contents.
+func snapshot(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files[strings.TrimPrefix(path, dir+"/")] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
