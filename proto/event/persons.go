@@ -38,9 +38,8 @@ func Persons(e *eventv1.Event) ([]Person, error) {
 	return r.persons, nil
 }
 
-// identifiers returns the distinct names of a principal, primary first, at most three.
-func identifiers(p *eventv1.Principal) []subject.Identifier {
-	ids := make([]subject.Identifier, 0, 3)
+// identifiers appends to ids, which is empty, the distinct names of a principal, primary first, at most three.
+func identifiers(ids []subject.Identifier, p *eventv1.Principal) []subject.Identifier {
 	if p.GetId() != "" {
 		switch format := p.GetFormat(); format {
 		case "":
@@ -62,22 +61,28 @@ func identifiers(p *eventv1.Principal) []subject.Identifier {
 	return ids
 }
 
-// principals yields every principal of an event with its path, in the order that [Persons] documents.
-func principals(e *eventv1.Event, yield func(path string, p *eventv1.Principal)) {
+// named reports whether a principal has an identifier.
+func named(p *eventv1.Principal) bool {
+	return p.GetId() != "" || p.GetLogin() != "" || p.GetEmail() != ""
+}
+
+// principals yields every principal of an event with the path of what holds it, in the order that [Persons] documents.
+// Of a list that is the list's path and an index, else index is -1.
+func principals(e *eventv1.Event, yield func(path string, index int, p *eventv1.Principal)) {
 	if p := e.GetActor(); p != nil {
-		yield("actor", p)
+		yield("actor", -1, p)
 	}
 	for i, p := range e.GetAct() {
-		yield("act."+strconv.Itoa(i), p)
+		yield("act", i, p)
 	}
 	for i, t := range e.GetTargets() {
 		if p := t.GetPrincipal(); p != nil {
-			yield("targets."+strconv.Itoa(i)+".principal", p)
+			yield("targets", i, p)
 		}
 	}
 	for i, h := range e.GetHops() {
 		if p := h.GetSubject(); p != nil {
-			yield("hops."+strconv.Itoa(i)+".subject", p)
+			yield("hops", i, p)
 		}
 	}
 }
@@ -85,11 +90,15 @@ func principals(e *eventv1.Event, yield func(path string, p *eventv1.Principal))
 // checkFormats refuses a format that no identifier can have. The other bounds of an identifier follow from those of
 // the schema.
 func checkFormats(e *eventv1.Event) (broken *FieldError) {
-	principals(e, func(path string, p *eventv1.Principal) {
+	principals(e, func(path string, index int, p *eventv1.Principal) {
 		if p.GetFormat() == "" || broken != nil {
 			return
 		}
 		if _, err := (subject.Identifier{Format: p.Format, ID: "x"}).Bytes(); err != nil {
+			if index >= 0 {
+				below := map[string]string{"targets": ".principal", "hops": ".subject"}[path]
+				path += "." + strconv.Itoa(index) + below
+			}
 			broken = &FieldError{Path: path + ".format", Reason: "not lower-case letters, digits and _"}
 		}
 	})
@@ -100,34 +109,52 @@ func checkFormats(e *eventv1.Event) (broken *FieldError) {
 type roll struct {
 	persons     []Person
 	identifiers []subject.Identifier // distinct, each where first named
-	known       map[subject.Identifier]bool
-	primaries   map[subject.Identifier]int // position in persons
+	personOf    []int                // of each identifier, the position of the person whose primary it is, or -1
+	known       map[subject.Identifier]int
 }
 
 func newRoll(e *eventv1.Event) *roll {
-	r := &roll{known: make(map[subject.Identifier]bool), primaries: make(map[subject.Identifier]int)}
-	principals(e, func(_ string, p *eventv1.Principal) { r.add(p) })
+	r := &roll{identifiers: make([]subject.Identifier, 0, 8), personOf: make([]int, 0, 8)}
+	principals(e, func(_ string, _ int, p *eventv1.Principal) { r.add(p) })
 	return r
 }
 
+// index returns the position of an identifier, or -1. Most events name few: a map is made only for the others.
+func (r *roll) index(id subject.Identifier) int {
+	const few = 16
+	if len(r.identifiers) <= few {
+		return slices.Index(r.identifiers, id)
+	}
+	if r.known == nil {
+		r.known = make(map[subject.Identifier]int)
+	}
+	for i := len(r.known); i < len(r.identifiers); i++ {
+		r.known[r.identifiers[i]] = i
+	}
+	if i, ok := r.known[id]; ok {
+		return i
+	}
+	return -1
+}
+
 func (r *roll) add(p *eventv1.Principal) {
-	ids := identifiers(p)
+	var buf [3]subject.Identifier
+	ids := identifiers(buf[:0], p)
 	for _, id := range ids {
-		if !r.known[id] {
-			r.known[id] = true
+		if r.index(id) < 0 {
 			r.identifiers = append(r.identifiers, id)
+			r.personOf = append(r.personOf, -1)
 		}
 	}
 	if len(ids) == 0 {
 		return
 	}
-	at, ok := r.primaries[ids[0]]
-	if !ok {
-		at = len(r.persons)
-		r.primaries[ids[0]] = at
+	at := &r.personOf[r.index(ids[0])]
+	if *at < 0 {
+		*at = len(r.persons)
 		r.persons = append(r.persons, Person{Primary: ids[0]})
 	}
-	person := &r.persons[at]
+	person := &r.persons[*at]
 	for _, id := range ids[1:] {
 		if id != person.Primary && !slices.Contains(person.Secondary, id) {
 			person.Secondary = append(person.Secondary, id)
@@ -137,7 +164,7 @@ func (r *roll) add(p *eventv1.Principal) {
 
 // tags counts the tags that TagFn gives, without any key.
 func (r *roll) tags(e *eventv1.Event) int {
-	n := len(r.identifiers) + len(identifiers(e.GetActor()))
+	n := len(r.identifiers) + len(identifiers(nil, e.GetActor()))
 	neutral(e, func(uint16, []byte) { n++ })
 	return n
 }

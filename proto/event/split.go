@@ -97,7 +97,7 @@ func room(base *eventv1.Event, targets []*eventv1.Target) int {
 			r.add(p)
 		}
 		tags += len(r.identifiers) - before
-		if t.GetId() != "" && len(identifiers(t.GetPrincipal())) == 0 {
+		if t.GetId() != "" && !named(t.GetPrincipal()) {
 			tags++
 		}
 		f, s := cost(&eventv1.Event{Targets: []*eventv1.Target{t}})

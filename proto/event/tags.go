@@ -58,17 +58,17 @@ func Tag(e *eventv1.Event, fields []seal.Field, keys NeutralKeys, handle func(su
 	neutral(e, func(field uint16, value []byte) {
 		t.Tags = append(t.Tags, leaf.Tag{Field: field, Value: keys.of(field).Tag(value)})
 	})
-	handles := make(map[subject.Identifier][32]byte, len(r.identifiers))
-	for _, id := range r.identifiers {
+	handles := make([][32]byte, len(r.identifiers))
+	for i, id := range r.identifiers {
 		h, ok := handle(id)
 		if !ok {
 			return nil, &UnknownPersonError{id}
 		}
-		handles[id] = h
+		handles[i] = h
 		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Person, Value: tag.OfPerson(h, tag.Person)})
 	}
-	for _, id := range identifiers(e.GetActor()) {
-		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Actor, Value: tag.OfPerson(handles[id], tag.Actor)})
+	for _, id := range identifiers(nil, e.GetActor()) {
+		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Actor, Value: tag.OfPerson(handles[r.index(id)], tag.Actor)})
 	}
 	slices.SortFunc(t.Tags, leaf.CompareTags)
 	t.Tags = slices.Compact(t.Tags)
@@ -92,12 +92,15 @@ func neutral(e *eventv1.Event, yield func(field uint16, value []byte)) {
 	}
 	class := e.GetClass().GetClassUid()*100 + e.GetClass().GetActivityId()
 	yield(tag.Class, strconv.AppendInt(nil, class, 10))
-	seen := make(map[string]bool)
+	var seen map[string]bool
 	for _, t := range e.GetTargets() {
-		if t.GetId() == "" || len(identifiers(t.GetPrincipal())) > 0 {
+		if t.GetId() == "" || named(t.GetPrincipal()) {
 			continue
 		}
 		if v := t.GetType() + "\x00" + t.GetId(); !seen[v] {
+			if seen == nil {
+				seen = make(map[string]bool)
+			}
 			seen[v] = true
 			yield(tag.Target, []byte(v))
 		}
@@ -119,7 +122,7 @@ func (k *NeutralKeys) of(field uint16) tag.Key {
 }
 
 // own works out who owns what: positions among the leaf's tags of field 2.
-func (t *Tagged) own(e *eventv1.Event, r *roll, handles map[subject.Identifier][32]byte) {
+func (t *Tagged) own(e *eventv1.Event, r *roll, handles [][32]byte) {
 	var tags []leaf.Hash
 	for _, g := range t.Tags {
 		if g.Field == tag.Person {
@@ -128,16 +131,17 @@ func (t *Tagged) own(e *eventv1.Event, r *roll, handles map[subject.Identifier][
 	}
 	at := make([]uint8, len(r.persons), len(r.persons)+1)
 	for i, p := range r.persons {
-		pos, _ := slices.BinarySearchFunc(tags, tag.OfPerson(handles[p.Primary], tag.Person), compareHashes)
+		pos, _ := slices.BinarySearchFunc(tags, tag.OfPerson(handles[r.index(p.Primary)], tag.Person), compareHashes)
 		at[i] = uint8(pos)
 	}
 	t.all = slices.Compact(slices.Sorted(slices.Values(at)))
 	one := func(p *eventv1.Principal) []uint8 {
-		ids := identifiers(p)
+		var buf [3]subject.Identifier
+		ids := identifiers(buf[:0], p)
 		if len(ids) == 0 {
 			return t.all
 		}
-		i := r.primaries[ids[0]]
+		i := r.personOf[r.index(ids[0])]
 		return at[i : i+1 : i+1]
 	}
 	t.actor = one(e.GetActor())
