@@ -1,12 +1,16 @@
 package cmd_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -49,13 +53,17 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			ts.Fatalf("%s exited %d, not %d", args[1], got, want)
 		}
 	},
-	// flip FILE [OFFSET] turns one bit over, in the middle of the file unless an offset is given (from the end if negative).
+	// flip PATTERN [OFFSET] turns one bit over in the one file that the pattern names, in the middle of the file unless an offset is given (from the end if negative).
 	"flip": func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) < 1 || len(args) > 2 {
-			ts.Fatalf("usage: flip FILE [OFFSET]")
+			ts.Fatalf("usage: flip PATTERN [OFFSET]")
 		}
-		name := ts.MkAbs(args[0])
-		b, err := os.ReadFile(name)
+		names, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(names) != 1 {
+			ts.Fatalf("%s is %d files", args[0], len(names))
+		}
+		b, err := os.ReadFile(names[0])
 		ts.Check(err)
 		at := len(b) / 2
 		if len(args) == 2 {
@@ -66,7 +74,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			}
 		}
 		b[at] ^= 1
-		ts.Check(os.WriteFile(name, b, 0o600))
+		ts.Check(os.WriteFile(names[0], b, 0o600))
 	},
 	// fetch URL FILE [STATUS] stores what an HTTP GET answers; the status is 200 unless another is named.
 	"fetch": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -87,6 +95,59 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o600))
 	},
+	// envsubst FILE replaces $NAME by the variable's value throughout a file.
+	"envsubst": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: envsubst FILE")
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+	},
+	// replace OLD NEW FILE replaces every occurrence of a text in a file; there must be one.
+	"replace": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 3 {
+			ts.Fatalf("usage: replace OLD NEW FILE")
+		}
+		text := ts.ReadFile(args[2])
+		if !strings.Contains(text, args[0]) {
+			ts.Fatalf("%s does not contain %q", args[2], args[0])
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(text, args[0], args[1])), 0o600))
+	},
+	// copytree FROM TO copies a folder with all that is below it; TO is what FROM is, nothing else.
+	"copytree": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: copytree FROM TO")
+		}
+		copyTree(ts, args[0], args[1])
+	},
+	// digest FOLDER FILE writes down the name, mode and SHA-256 of every file below a folder.
+	"digest": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: digest FOLDER FILE")
+		}
+		var lines strings.Builder
+		root := ts.MkAbs(args[0])
+		ts.Check(filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			sum := [32]byte{}
+			if !entry.IsDir() {
+				b, err := os.ReadFile(name)
+				if err != nil {
+					return err
+				}
+				sum = sha256.Sum256(b)
+			}
+			fmt.Fprintf(&lines, "%s %v %x\n", strings.TrimPrefix(name, root), info.Mode(), sum)
+			return nil
+		}))
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(lines.String()), 0o600))
+	},
 	// setenv NAME FILE sets a variable to a file's text without its last newline.
 	"setenv": func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 2 {
@@ -94,6 +155,12 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
 	},
+}
+
+// copyTree replaces the folder to by a copy of the folder from.
+func copyTree(ts *testscript.TestScript, from, to string) {
+	ts.Check(os.RemoveAll(ts.MkAbs(to)))
+	ts.Check(ts.Exec("cp", "-a", ts.MkAbs(from), ts.MkAbs(to))) // modes and all, as an operator's copy would be
 }
 
 // awaitReady waits for a ready file and returns the addresses in it. The file is written in one piece.
