@@ -34,17 +34,14 @@ func (c *Client) accept(ctx context.Context, note []byte, asked horizon) (*Check
 	id := sha256.Sum256(note)
 	cp, cached := c.checkpoints.get(id)
 	if !cached {
-		v, err := c.policy.Verify(note)
+		v, err := c.verify(note)
 		if err != nil {
-			return nil, &Mismatch{What: "checkpoint", Err: err}
-		}
-		if familyOf(v.Checkpoint.Origin) != c.log {
-			return nil, &Mismatch{What: fmt.Sprintf("checkpoint is of log %q, not of %s", v.Checkpoint.Origin, c.log)}
+			return nil, err
 		}
 		cp = &Checkpoint{v}
 	}
 	if known := asked[cp.Checkpoint.Origin]; cp.Checkpoint.Size < known {
-		return nil, c.rolledBack(cp.Verified, known)
+		return nil, c.rolledBack(cp.Verified, known, nil)
 	}
 	if cached {
 		return cp, nil
@@ -61,6 +58,18 @@ func (c *Client) accept(ctx context.Context, note []byte, asked horizon) (*Check
 	}
 	c.checkpoints.put(id, cp)
 	return cp, nil
+}
+
+// verify judges a note by the policy, and by whose log it is; not by the state.
+func (c *Client) verify(note []byte) (*policy.Verified, error) {
+	v, err := c.policy.Verify(note)
+	if err != nil {
+		return nil, &Mismatch{What: "checkpoint", Err: err}
+	}
+	if familyOf(v.Checkpoint.Origin) != c.log {
+		return nil, &Mismatch{What: fmt.Sprintf("checkpoint is of log %q, not of %s", v.Checkpoint.Origin, c.log)}
+	}
+	return v, nil
 }
 
 // advance brings v and the state of its origin together: both must be prefixes
@@ -89,7 +98,7 @@ func (c *Client) advance(ctx context.Context, v *policy.Verified) error {
 			}
 			switch {
 			case end.Checkpoint.Size < seen.Size:
-				return c.rolledBack(end, seen.Size)
+				return c.rolledBack(end, seen.Size, seen.Note)
 			case end.Checkpoint.Size == seen.Size && end.Checkpoint.Root != seen.Root:
 				return c.forked(origin, seen.Note, end.Note, nil, nil)
 			case end.Checkpoint.Size == seen.Size:
@@ -114,7 +123,7 @@ func (c *Client) advance(ctx context.Context, v *policy.Verified) error {
 				return err
 			}
 			if next.Checkpoint.Size < v.Checkpoint.Size {
-				return c.rolledBack(next, v.Checkpoint.Size)
+				return c.rolledBack(next, v.Checkpoint.Size, v.Note)
 			}
 		}
 		if _, err := c.replace(origin, seen, known, next); err != nil {
@@ -135,36 +144,43 @@ func (c *Client) replace(origin string, old Seen, known bool, next *policy.Verif
 }
 
 // bridge fetches the newest checkpoint and verifies it, and that it continues
-// the tree of the given size and root.
-func (c *Client) bridge(ctx context.Context, size int64, root leaf.Hash, note []byte) (*policy.Verified, error) {
+// the tree of the given size, root and note.
+func (c *Client) bridge(ctx context.Context, size int64, root leaf.Hash, old []byte) (*policy.Verified, error) {
 	res, err := call(ctx, c, c.reads.GetConsistencyProof, &logv1.GetConsistencyProofRequest{Log: c.log, From: size})
+	if r, ok := errors.AsType[*Refused](err); ok && r.Reason == logv1.Reason_REASON_INDEX_OUT_OF_RANGE {
+		// The log knows no such size: its newest checkpoint shows how far it went back.
+		newest, err := call(ctx, c, c.reads.GetCheckpoint, &logv1.GetCheckpointRequest{Log: c.log})
+		if err != nil {
+			return nil, fmt.Errorf("fetching checkpoint: %w", err)
+		}
+		v, err := c.verify(newest.GetCheckpoint())
+		if err != nil {
+			return nil, err
+		}
+		if v.Checkpoint.Size < size {
+			return nil, c.rolledBack(v, size, old)
+		}
+		return nil, &Refused{Reason: logv1.Reason_REASON_OVERLOAD, Code: codes.Unavailable, Message: errMoving.Error(), Index: -1}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fetching consistency proof: %w", err)
 	}
-	return c.continues(res, size, root, note)
-}
-
-// continues verifies a consistency proof and the checkpoint it leads to.
-func (c *Client) continues(res *logv1.GetConsistencyProofResponse, size int64, root leaf.Hash, note []byte) (*policy.Verified, error) {
-	v, err := c.policy.Verify(res.GetCheckpoint())
+	v, err := c.verify(res.GetCheckpoint())
 	if err != nil {
-		return nil, &Mismatch{What: "checkpoint of a consistency proof", Err: err}
-	}
-	if familyOf(v.Checkpoint.Origin) != c.log {
-		return nil, &Mismatch{What: fmt.Sprintf("checkpoint is of log %q, not of %s", v.Checkpoint.Origin, c.log)}
+		return nil, err
 	}
 	if v.Checkpoint.Size < size {
-		return nil, c.rolledBack(v, size)
+		return nil, c.rolledBack(v, size, old)
 	}
 	path, err := hashes(res.GetConsistency())
 	if err != nil {
 		return nil, &Mismatch{What: "consistency proof", Err: err}
 	}
 	if size == v.Checkpoint.Size && root != v.Checkpoint.Root {
-		return nil, c.forked(v.Checkpoint.Origin, note, v.Note, nil, nil)
+		return nil, c.forked(v.Checkpoint.Origin, old, v.Note, nil, nil)
 	}
 	if err := proof.Consistency(size, v.Checkpoint.Size, root, v.Checkpoint.Root, path); err != nil {
-		return nil, c.forked(v.Checkpoint.Origin, note, v.Note, path, err)
+		return nil, c.forked(v.Checkpoint.Origin, old, v.Note, path, err)
 	}
 	return v, nil
 }
@@ -178,17 +194,20 @@ func (c *Client) forked(origin string, old, shown []byte, path []leaf.Hash, caus
 	return errors.Join(&Fork{Origin: origin, Old: old, New: shown, Proof: path, File: file, Err: cause}, err)
 }
 
-// rolledBack makes the error of a smaller tree and writes its evidence.
-func (c *Client) rolledBack(v *policy.Verified, known int64) error {
-	r := &Rollback{Origin: v.Checkpoint.Origin, Known: known, Shown: v.Checkpoint.Size, Shows: v.Note}
-	seen, ok, err := c.state.Seen(r.Origin)
-	if err != nil || !ok {
-		return errors.Join(r, err)
+// rolledBack makes the error of a smaller tree than one that is known by its
+// note, or by the state if note is nil, and writes its evidence.
+func (c *Client) rolledBack(v *policy.Verified, known int64, note []byte) error {
+	r := &Rollback{Origin: v.Checkpoint.Origin, Known: known, Shown: v.Checkpoint.Size, KnownNote: note, Shows: v.Note}
+	if note == nil {
+		seen, ok, err := c.state.Seen(r.Origin)
+		if err != nil || !ok {
+			return errors.Join(r, err)
+		}
+		r.KnownNote = seen.Note
 	}
-	r.KnownNote = seen.Note
-	_, r.File, err = c.state.save(evidence.Rollback,
-		evidence.Part{Type: evidence.Checkpoint, Data: seen.Note}, evidence.Part{Type: evidence.Checkpoint, Data: v.Note})
-	if err != nil {
+	var err error
+	if _, r.File, err = c.state.save(evidence.Rollback,
+		evidence.Part{Type: evidence.Checkpoint, Data: r.KnownNote}, evidence.Part{Type: evidence.Checkpoint, Data: v.Note}); err != nil {
 		return errors.Join(r, err)
 	}
 	return r

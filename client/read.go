@@ -303,22 +303,16 @@ func checkRaw(lines []seal.Line, raw []byte) error {
 // signed note, and returns the older and the newest one, both verified.
 // The older one must satisfy the policy as well.
 func (c *Client) Consistency(ctx context.Context, old []byte) (from, to *Checkpoint, err error) {
-	v, err := c.policy.Verify(old)
+	v, err := c.verify(old)
 	if err != nil {
-		return nil, nil, &Mismatch{What: "older checkpoint", Err: err}
-	}
-	if familyOf(v.Checkpoint.Origin) != c.log {
-		return nil, nil, &Mismatch{What: fmt.Sprintf("older checkpoint is of log %q, not of %s", v.Checkpoint.Origin, c.log)}
+		return nil, nil, fmt.Errorf("older checkpoint: %w", err)
 	}
 	asked := c.horizon()
-	res, err := call(ctx, c, c.reads.GetConsistencyProof, &logv1.GetConsistencyProofRequest{Log: c.log, From: v.Checkpoint.Size})
+	newest, err := c.bridge(ctx, v.Checkpoint.Size, v.Checkpoint.Root, v.Note)
 	if err != nil {
-		return nil, nil, fmt.Errorf("fetching consistency proof: %w", err)
-	}
-	if _, err := c.continues(res, v.Checkpoint.Size, v.Checkpoint.Root, v.Note); err != nil {
 		return nil, nil, err
 	}
-	if to, err = c.accept(ctx, res.GetCheckpoint(), asked); err != nil {
+	if to, err = c.accept(ctx, newest.Note, asked); err != nil {
 		return nil, nil, err
 	}
 	return &Checkpoint{v}, to, nil

@@ -126,6 +126,13 @@ func TestConsistency(t *testing.T) {
 	if from.Checkpoint.Size != 2 || to.Checkpoint.Size != 4 {
 		t.Errorf("from %d to %d", from.Checkpoint.Size, to.Checkpoint.Size)
 	}
+	// A log that no longer has that size shows how far it went back.
+	op.Set(func(op *clienttest.Operator) { op.Publish = 3 })
+	_, _, err = dial(t, op).Consistency(t.Context(), to.Note)
+	if r, ok := errors.AsType[*client.Rollback](err); !ok || r.Known != 4 || r.Shown != 3 {
+		t.Errorf("got %v, want a rollback from 4 to 3", err)
+	}
+	op.Set(func(op *clienttest.Operator) { op.Publish = 0 })
 	op.Fork(3)
 	if _, _, err := dial(t, op).Consistency(t.Context(), to.Note); !isFork(err) {
 		t.Errorf("got %v, want a fork", err)

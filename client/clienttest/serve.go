@@ -197,6 +197,9 @@ func (op *Operator) GetConsistencyProof(_ context.Context, req *logv1.GetConsist
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	size := op.Size()
+	if req.From > size {
+		return nil, beyond()
+	}
 	res := &logv1.GetConsistencyProofResponse{Checkpoint: op.note(size)}
 	if 0 < req.From && req.From < size {
 		p, err := tlog.ProveTree(size, req.From, tlog.HashReaderFunc(op.read))
@@ -208,13 +211,17 @@ func (op *Operator) GetConsistencyProof(_ context.Context, req *logv1.GetConsist
 	return res, nil
 }
 
+func beyond() error {
+	s, _ := status.New(codes.OutOfRange, "beyond the published size").WithDetails(&errdetails.ErrorInfo{Domain: "idlog", Reason: "INDEX_OUT_OF_RANGE"})
+	return s.Err()
+}
+
 func (op *Operator) GetEntry(_ context.Context, req *logv1.GetEntryRequest) (*logv1.GetEntryResponse, error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	size := op.Size()
 	if req.Index >= size {
-		s, _ := status.New(codes.OutOfRange, "no such entry").WithDetails(&errdetails.ErrorInfo{Domain: "idlog", Reason: "INDEX_OUT_OF_RANGE"})
-		return nil, s.Err()
+		return nil, beyond()
 	}
 	res := &logv1.GetEntryResponse{Leaf: op.leaves[req.Index], Inclusion: op.inclusion(req.Index, size), Checkpoint: op.note(size)}
 	if rec := op.events[req.Index]; rec != nil && req.Disclose {

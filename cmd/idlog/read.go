@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"idlog/client"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
+	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/seal"
@@ -90,6 +92,10 @@ func (g *globals) get(cmd *cobra.Command, index int64, noVerify bool, out, raw s
 		return g.unverified(u, raw)
 	}
 	e, err := c.Entry(ctx, index, show)
+	if r, ok := errors.AsType[*client.Refused](err); ok && closed(r.Reason) && out == "" && raw == "" {
+		fmt.Fprintf(g.env.Stderr, "idlog: the fields of entry %d are not shown: %v\n", index, err)
+		e, err = c.Entry(ctx, index, client.Show{})
+	}
 	if err != nil {
 		return err
 	}
@@ -104,6 +110,12 @@ func (g *globals) get(cmd *cobra.Command, index int64, noVerify bool, out, raw s
 		return g.printJSON(s)
 	}
 	return g.text(s)
+}
+
+// closed reports whether a refusal is about the fields of an entry, whose leaf
+// can still be shown and proven.
+func closed(r logv1.Reason) bool {
+	return r == logv1.Reason_REASON_OPENING_LOST || r == logv1.Reason_REASON_SUBJECT_ERASED
 }
 
 func (g *globals) saveEntry(e *client.Entry, out, raw string) error {
