@@ -32,6 +32,12 @@ type submission struct {
 	answered time.Time
 }
 
+// early reports whether a time is before that of sending, however far the
+// clocks may be apart.
+func (s *submission) early(at time.Time, skew time.Duration) bool {
+	return at.Before(s.first.Add(-skew).Truncate(time.Second))
+}
+
 // checkReceipt is SPEC 3.1: the whole check of a receipt, from the bytes that
 // were sent, in one piece. The steps bear the numbers of the specification; 8
 // begins first because 2 measures by its checkpoint, and 3 and 4 follow 7
@@ -81,8 +87,9 @@ func (c *Client) checkReceipt(ctx context.Context, src *source, sent *submission
 		return fail(1, nil, "the keys of epoch %d were announced at entry %d, after the event", ev.Keys, keys.index)
 	}
 
-	// 2. SPEC: "received in [send-skew, receive+skew] and <= oldest cosignature + skew". An event that stood in the
-	// log before we sent it was received earlier: idempotent answers are the first one's.
+	// 2. SPEC: "received in [send-skew, receive+skew] and <= oldest cosignature + skew". An idempotent answer is the
+	// first one's: what stood in the log before we sent it was received earlier, and so was what we hold a ticket for.
+	leafHash := leaf.HashOf(r.GetLeaf())
 	received := r.GetOpening().GetReceived()
 	if !received.IsValid() || received.GetSeconds() != ev.Received {
 		return fail(2, nil, "the time of the opening is not that of the leaf")
@@ -90,7 +97,7 @@ func (c *Client) checkReceipt(ctx context.Context, src *source, sent *submission
 	at := received.AsTime()
 	repeat := r.GetIndex() < sent.before[cp.Checkpoint.Origin]
 	switch oldest := cp.Oldest(); {
-	case !repeat && at.Before(sent.first.Add(-c.skew).Truncate(time.Second)):
+	case !repeat && sent.early(at, c.skew) && !c.state.holds(leafHash):
 		return fail(2, nil, "received at %s, before it was sent at %s", stamp(at), stamp(sent.first))
 	case at.After(sent.answered.Add(c.skew)):
 		return fail(2, nil, "received at %s, after the answer came at %s", stamp(at), stamp(sent.answered))
@@ -175,7 +182,7 @@ func (c *Client) checkReceipt(ctx context.Context, src *source, sent *submission
 	if err != nil {
 		return fail(8, err, "inclusion proof")
 	}
-	if err := proof.Inclusion(leaf.HashOf(r.GetLeaf()), r.GetIndex(), cp.Checkpoint.Size, inclusion, cp.Checkpoint.Root); err != nil {
+	if err := proof.Inclusion(leafHash, r.GetIndex(), cp.Checkpoint.Size, inclusion, cp.Checkpoint.Root); err != nil {
 		return fail(8, err, "inclusion proof")
 	}
 	return &Receipt{
@@ -207,7 +214,7 @@ func (c *Client) checkTicket(src *source, sent *submission, t *logv1.Ticket) (*T
 	if err != nil {
 		return fail(1, err, "promise")
 	}
-	// A ticket for a repeat is the first one's; what it was first promised still binds.
+	// A ticket for a repeat is the first one's; what was promised first still binds.
 	if at := time.Unix(ev.Received, 0); at.After(sent.answered.Add(c.skew)) {
 		return fail(2, nil, "received at %s, after the answer came at %s", stamp(at), stamp(sent.answered))
 	}

@@ -184,17 +184,49 @@ func TestRepeat(t *testing.T) {
 		t.Errorf("receipt of entry %d, repeat %v", res.Receipt.Index, res.Receipt.Repeat)
 	}
 	// One that was not published when we asked is bounded by when we say that we first sent it.
-	op.Set(func(op *clienttest.Operator) { op.Publish = op.Size() })
 	c := dial(t, op, tomorrow)
-	_, err := c.Checkpoint(t.Context())
-	check(t, err)
-	op.Set(func(op *clienttest.Operator) {
-		op.Publish = 0
-		err = op.Log(clienttest.SignIn("e2"))
-	})
-	check(t, err)
-	if m, ok := errors.AsType[*client.Mismatch](submitOne(t, c, clienttest.SignIn("e2"), client.Options{FirstSent: time.Now()}).Err); ok {
-		t.Error(m)
+	check(t, submitOne(t, c, clienttest.SignIn("e1"), client.Options{}).Err)
+	for id, opts := range map[string]client.Options{"e2": {}, "e3": {FirstSent: time.Now()}} {
+		var err error
+		op.Set(func(op *clienttest.Operator) { err = op.Log(clienttest.SignIn(id)) })
+		check(t, err)
+		m, bad := errors.AsType[*client.Mismatch](submitOne(t, c, clienttest.SignIn(id), opts).Err)
+		if bad != opts.FirstSent.IsZero() || bad && m.Step != 2 {
+			t.Errorf("%s: got %v", id, m)
+		}
+	}
+}
+
+// A ticket vouches for the time of the receipt that comes for it, hours later
+// and in another process that has the same state.
+func TestTicketIsKept(t *testing.T) {
+	op := clienttest.New(t)
+	dir := t.TempDir()
+	c := dial(t, op, withState(open(t, dir)))
+	if _, ok := errors.AsType[*client.Ticket](submitOne(t, c, clienttest.SignIn("e1"), client.Options{Sequenced: true}).Err); !ok {
+		t.Fatal("no ticket")
+	}
+	if held, _ := filepath.Glob(filepath.Join(dir, "tickets", "*.ticket")); len(held) != 1 {
+		t.Fatalf("tickets: %v", held)
+	}
+	for i, state := range []*client.State{client.NewMemoryState(), open(t, dir)} {
+		late := dial(t, op, withState(state), func(cfg *client.Config) {
+			cfg.Clock = func() time.Time { return time.Now().Add(time.Hour) }
+		})
+		// The log has not published the event when this process first asks.
+		op.Set(func(op *clienttest.Operator) { op.Publish = 2 })
+		if res := submitOne(t, late, &eventv1.Event{}, client.Options{}); res.Err == nil {
+			t.Fatal("an empty event was logged")
+		}
+		op.Set(func(op *clienttest.Operator) { op.Publish = 0 })
+		res := submitOne(t, late, clienttest.SignIn("e1"), client.Options{})
+		m, bad := errors.AsType[*client.Mismatch](res.Err)
+		if bad != (i == 0) || bad && m.Step != 2 {
+			t.Errorf("with the ticket %v: got %v", i == 1, res.Err)
+		}
+	}
+	if held, _ := filepath.Glob(filepath.Join(dir, "tickets", "*.ticket")); len(held) != 0 {
+		t.Errorf("redeemed tickets are kept: %v", held)
 	}
 }
 

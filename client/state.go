@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +32,8 @@ import (
 //	LF
 //	the signed note, verbatim
 //
+// Beside them stand tickets/, promises that are open, and evidence/.
+//
 // A damaged file is an error that names it, never a first contact. A missing
 // file is a first contact and nothing can tell it from a deleted one: back the
 // directory up with whatever else you would miss.
@@ -42,6 +45,8 @@ type State struct {
 
 	mu   sync.Mutex      // guards seen
 	seen map[string]Seen // in memory only
+
+	tickets *lru[leaf.Hash, struct{}] // in memory only
 }
 
 // Seen is the checkpoint of one origin that a State remembers.
@@ -66,7 +71,9 @@ func OpenState(dir string) (*State, error) {
 // NewMemoryState returns a state that ends with the process: it notices forks
 // and rollbacks while it lives and knows nothing of yesterday. Evidence is in
 // the errors alone.
-func NewMemoryState() *State { return &State{seen: make(map[string]Seen)} }
+func NewMemoryState() *State {
+	return &State{seen: make(map[string]Seen), tickets: newLRU[leaf.Hash, struct{}](defaultCache)}
+}
 
 // Seen returns what is remembered of an origin, and false if that is nothing.
 func (s *State) Seen(origin string) (Seen, bool, error) {
@@ -159,6 +166,49 @@ func parseSeen(b []byte, origin string) (Seen, error) {
 		return Seen{}, errors.New("its checksum, size, root or origin is not that of its note")
 	}
 	return seen, nil
+}
+
+// keep remembers a ticket by the hash of its leaf until redeemed: the receipt
+// that comes for it may bear the time of the ticket, and one that never comes
+// makes the ticket evidence. Nothing is synced: if we die here, what is lost is
+// the ticket of a call that had not returned.
+func (s *State) keep(h leaf.Hash, note []byte) error {
+	if s.dir == "" {
+		s.tickets.put(h, struct{}{})
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(s.dir, "tickets"), 0o700); err != nil {
+		return fmt.Errorf("keeping a ticket: %w", err)
+	}
+	if err := os.WriteFile(s.ticket(h), note, 0o600); err != nil {
+		return fmt.Errorf("keeping a ticket: %w", err)
+	}
+	return nil
+}
+
+// holds reports whether a ticket of the leaf is kept.
+func (s *State) holds(h leaf.Hash) bool {
+	if s.dir == "" {
+		_, ok := s.tickets.get(h)
+		return ok
+	}
+	_, err := os.Stat(s.ticket(h))
+	return err == nil
+}
+
+// redeemed forgets the ticket of a leaf that is in the log, if there was one.
+func (s *State) redeemed(h leaf.Hash) error {
+	if s.dir == "" {
+		return nil // the list is bounded
+	}
+	if err := os.Remove(s.ticket(h)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forgetting a ticket: %w", err)
+	}
+	return nil
+}
+
+func (s *State) ticket(h leaf.Hash) string {
+	return filepath.Join(s.dir, "tickets", hex.EncodeToString(h[:])+".ticket")
 }
 
 // save writes an evidence file of the parts that are not empty and returns its

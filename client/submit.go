@@ -15,6 +15,7 @@ import (
 	"idlog/proto/event"
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/leaf"
 	"idlog/proto/subject"
 )
 
@@ -32,7 +33,8 @@ type Options struct {
 	// as ID!xxxxxxxx (SPEC 2.10, Ids), so that no evidence is dropped.
 	KeepConflicts bool
 	// FirstSent is when these events were submitted for the first time, if that
-	// was long ago and they may not have been published since. Zero means now.
+	// was long ago, they may not have been published since, and the State does
+	// not hold their tickets. Zero means now.
 	FirstSent time.Time
 }
 
@@ -244,9 +246,16 @@ func (c *Client) take(ctx context.Context, src *source, it *item, r *logv1.Resul
 		if err != nil && !verdict(err) {
 			return err // of a call; the event may be asked for again
 		}
+		if err == nil {
+			err = c.state.redeemed(leaf.HashOf(receipt.Leaf))
+		}
 		it.result.Receipt, it.result.Err, it.done = receipt, err, true
 	case *logv1.Result_Ticket:
 		ticket, err := c.checkTicket(src, &it.sent, out.Ticket)
+		// One that is older than the sending is a repeat's, or back-dated: it proves nothing for later.
+		if err == nil && !it.sent.early(time.Unix(ticket.Event.Received, 0), c.skew) {
+			err = c.state.keep(leaf.HashOf(ticket.Leaf), ticket.Note)
+		}
 		if err == nil {
 			err = ticket
 		}
