@@ -224,6 +224,10 @@ func (op *Operator) GetEntry(_ context.Context, req *logv1.GetEntryRequest) (*lo
 		return nil, beyond()
 	}
 	res := &logv1.GetEntryResponse{Leaf: op.leaves[req.Index], Inclusion: op.inclusion(req.Index, size), Checkpoint: op.note(size)}
+	if op.events[req.Index] != nil && req.Disclose && op.Lie == "opening lost" {
+		s, _ := status.New(codes.NotFound, "the opening is lost").WithDetails(&errdetails.ErrorInfo{Domain: "idlog", Reason: "OPENING_LOST"})
+		return nil, s.Err()
+	}
 	if rec := op.events[req.Index]; rec != nil && req.Disclose {
 		lines := slices.Clone(rec.lines)
 		if op.Lie == "hidden line" {
