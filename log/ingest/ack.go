@@ -1,0 +1,138 @@
+package ingest
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	ilog "idlog/log"
+	"idlog/log/journal"
+	"idlog/log/vault"
+	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/leaf"
+)
+
+const (
+	// answerIn is what a call keeps back of its deadline to answer in.
+	answerIn = 100 * time.Millisecond
+	// promise is how long after its receipt a ticket binds. SPEC 2.10: "at most 24 h after received".
+	promise = 24 * time.Hour
+)
+
+// Answer is what became of one event: exactly one of the three is set.
+type Answer struct {
+	Receipt *Receipt
+	Ticket  *Ticket
+	Err     error // a *Refusal
+}
+
+// Receipt proves that an event is in the published log.
+type Receipt struct {
+	Index      int64
+	Leaf       []byte
+	Inclusion  []leaf.Hash
+	Checkpoint []byte // equal for all receipts of a call
+	Opening    Opening
+}
+
+// Ticket promises that an event will be in the log; SPEC 2.10.
+type Ticket struct {
+	Note    []byte
+	Leaf    []byte
+	Opening Opening
+}
+
+// Opening is what the submitter lacks to open its event: one seed per set of
+// owners that occurs.
+type Opening struct {
+	Received time.Time
+	Seeds    []vault.Seed
+}
+
+// acknowledge waits until the items are published, as long as the caller wants
+// and may, and answers.
+func (in *Ingest) acknowledge(ctx context.Context, items []*item, wait logv1.Wait) ([]Answer, error) {
+	var published ilog.Published
+	if wait != logv1.Wait_WAIT_SEQUENCED {
+		published = in.await(ctx, items)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	answers := make([]Answer, len(items))
+	for i, it := range items {
+		if it.err != nil {
+			answers[i].Err = it.err
+			continue
+		}
+		opening := Opening{Received: it.opening.Received, Seeds: it.opening.Seeds}
+		index := it.row.Index()
+		if index < 0 || index >= published.Size {
+			t, err := in.promise(it.row, opening)
+			if err != nil {
+				return nil, fmt.Errorf("making ticket: %w", err)
+			}
+			answers[i].Ticket = t
+			continue
+		}
+		hashes, err := in.log.Inclusion(ctx, index, published.Size)
+		if err != nil {
+			return nil, fmt.Errorf("making receipt: %w", err)
+		}
+		r := &Receipt{Index: index, Leaf: it.row.Leaf, Inclusion: hashes, Checkpoint: published.Note, Opening: opening}
+		if err := in.cheat.receipt(ctx, in, published.Size, r); err != nil {
+			return nil, err
+		}
+		answers[i].Receipt = r
+	}
+	return answers, nil
+}
+
+// await waits for one checkpoint that covers all items. If it does not come in
+// time, it is the newest that there is, and may cover some.
+func (in *Ingest) await(ctx context.Context, items []*item) ilog.Published {
+	limit := in.cfg.AckTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)-answerIn)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	// When Run ends nothing more comes; what is journalled is still promised.
+	defer context.AfterFunc(in.life, cancel)()
+	size := int64(0)
+	for _, it := range items {
+		if it.err != nil {
+			continue
+		}
+		index, err := it.row.Wait(ctx)
+		if err != nil {
+			break
+		}
+		size = max(size, index+1)
+	}
+	if size > 0 {
+		if p, err := in.log.Await(ctx, size); err == nil {
+			return p
+		}
+	}
+	p, _ := in.log.Published()
+	return p
+}
+
+// promise signs a ticket for a row that is durable.
+//
+// SPEC 2.10: "idlog-ticket/v1 LF family LF b64 leaf hash LF received LF deadline LF; deadline at most 24 h after received"
+func (in *Ingest) promise(row *journal.Row, o Opening) (*Ticket, error) {
+	hash := leaf.HashOf(row.Leaf)
+	received := o.Received.Unix()
+	text := fmt.Sprintf("idlog-ticket/v1\n%s\n%s\n%d\n%d\n",
+		in.cfg.Family, base64.StdEncoding.EncodeToString(hash[:]), received, received+int64(promise/time.Second))
+	b, err := note.Sign(&note.Note{Text: text}, in.ticket)
+	if err != nil {
+		return nil, err
+	}
+	return &Ticket{Note: b, Leaf: row.Leaf, Opening: o}, nil
+}

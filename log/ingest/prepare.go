@@ -1,0 +1,326 @@
+package ingest
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"idlog/log/journal"
+	"idlog/log/vault"
+	"idlog/proto/event"
+	eventv1 "idlog/proto/idlog/event/v1"
+	logv1 "idlog/proto/idlog/log/v1"
+	"idlog/proto/leaf"
+	"idlog/proto/seal"
+	"idlog/proto/subject"
+	"idlog/proto/tag"
+)
+
+// Request is one batch of events of one source.
+type Request struct {
+	Source, Principal string
+	// Assurance of every event; empty means pushed.
+	Assurance leaf.Assurance
+	// Events are read and not changed, and not kept after Submit.
+	Events []*eventv1.Event
+	Wait   logv1.Wait
+}
+
+// item is one event of a request on its way. It belongs to the goroutine of Submit.
+type item struct {
+	event   *eventv1.Event
+	fields  []seal.Field // with those that the server adds
+	key     leaf.Hash    // tag 1
+	row     *journal.Row // the event's own, or the first one under its id
+	opening *vault.Opening
+	err     error // a *Refusal
+}
+
+// Submit takes events in and answers each, in order. What is not refused is
+// durable. The error is the call's: a *Refusal, ctx's error, or a failure of
+// storage; then events may have been taken all the same, and submitting them
+// again is safe.
+func (in *Ingest) Submit(ctx context.Context, req Request) ([]Answer, error) {
+	size, err := in.admit(req)
+	if err != nil {
+		return nil, err
+	}
+	count := int64(len(req.Events))
+	if rows, bytes := in.journal.Queued(); !in.backlog.reserve(count, size, rows, bytes) {
+		return nil, refuse(logv1.Reason_REASON_BACKLOG_FULL, "too much waits to be published; try again later")
+	}
+	items, err := in.take(ctx, req)
+	in.backlog.release(count, size)
+	if err != nil {
+		return nil, fmt.Errorf("taking events: %w", err)
+	}
+	return in.acknowledge(ctx, items, req.Wait)
+}
+
+// admit judges a request as a whole and returns its size in bytes.
+func (in *Ingest) admit(req Request) (size int64, err error) {
+	if err := in.Bound(req.Source, req.Principal); err != nil {
+		return 0, err
+	}
+	if n := len(req.Events); n < 1 || n > MaxEvents {
+		r := refuse(logv1.Reason_REASON_TOO_LARGE, fmt.Sprintf("%d events in one call, not 1 to %d", n, MaxEvents))
+		r.Path = "events"
+		return 0, r
+	}
+	for _, e := range req.Events {
+		size += int64(proto.Size(e))
+	}
+	if size > MaxBytes {
+		r := refuse(logv1.Reason_REASON_TOO_LARGE, fmt.Sprintf("events of %d bytes in one call, at most %d", size, MaxBytes))
+		r.Path = "events"
+		return 0, r
+	}
+	if err := in.log.ReadOnly(); err != nil {
+		return 0, refuse(logv1.Reason_REASON_READ_ONLY, "the log is read-only: "+err.Error())
+	}
+	if in.life.Err() != nil {
+		return 0, refuse(logv1.Reason_REASON_SHUTTING_DOWN, "the log is shutting down")
+	}
+	return size, nil
+}
+
+// take makes the events durable. Afterwards every item has a row and what opens
+// it, or an error of its own.
+func (in *Ingest) take(ctx context.Context, req Request) ([]*item, error) {
+	src, received := in.sources[req.Source], in.now()
+	if req.Assurance == "" {
+		req.Assurance = leaf.AssurancePushed
+	}
+	items := make([]*item, len(req.Events))
+	persons := make(people)
+	for i, e := range req.Events {
+		items[i] = &item{event: e}
+		if err := in.read(ctx, src, received, items[i], persons); err != nil {
+			if items[i].err = err; !errors.As(err, new(*Refusal)) {
+				return nil, err
+			}
+		}
+	}
+	if err := in.enrol(ctx, received, persons); err != nil {
+		return nil, fmt.Errorf("enrolling: %w", err)
+	}
+	// The journal gives back the rows in the order of these.
+	var fresh []*item
+	var rows []*journal.Row
+	for _, it := range items {
+		if it.err != nil || it.row != nil {
+			continue
+		}
+		row, err := in.seal(src, req, received, it, persons)
+		if err != nil {
+			return nil, err
+		}
+		fresh, rows = append(fresh, it), append(rows, row)
+	}
+	outcomes, err := in.journal.Put(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range outcomes {
+		it := fresh[i]
+		it.row = o.Row
+		if !o.New {
+			it.opening = nil // that of a leaf which nobody stored
+		}
+	}
+	for _, it := range items {
+		if it.err == nil && it.opening == nil {
+			if it.err = in.repeat(it, req.Principal); it.err != nil && !errors.As(it.err, new(*Refusal)) {
+				return nil, it.err
+			}
+		}
+	}
+	return items, nil
+}
+
+// read judges an event, finds out whether its id is known, and if not, notes its
+// persons. Errors of the event are a *Refusal.
+func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it *item, persons people) error {
+	e := it.event
+	if e == nil || e.Schema != nil || e.GetTimes().GetReceived() != nil {
+		if err := event.Check(e); err != nil { // its rules beyond those of Fields
+			return refusalOf(err)
+		}
+	}
+	fields, err := event.Fields(e)
+	if err != nil {
+		if r := refusalOf(err); r != nil {
+			return r
+		}
+		return err
+	}
+	// SPEC 2.2: "Server-added fields are exactly schema, times.received, and mapper = direct/1 where none was sent."
+	fields = withField(fields, "schema", seal.String(event.Schema))
+	fields = withField(fields, "times.received", seal.Time(received.UnixNano()))
+	it.fields = withField(fields, "mapper", seal.String(event.DirectMapper))
+	if len(it.fields) > event.MaxFields {
+		return refuse(logv1.Reason_REASON_TOO_LARGE, fmt.Sprintf("more than %d fields", event.MaxFields))
+	}
+	named, err := event.Persons(e)
+	if err != nil {
+		if r := refusalOf(err); r != nil {
+			return r
+		}
+		return err
+	}
+	it.key = src.keys.EventID.Tag([]byte(e.GetSource().GetNativeId()))
+	if it.row, err = in.journal.Get(ctx, it.key); err != nil || it.row != nil {
+		return err
+	}
+	for _, p := range named {
+		persons.name(p.Primary)
+		for _, id := range p.Secondary {
+			persons.name(id)
+		}
+	}
+	return nil
+}
+
+// withField inserts a field at its place, unless its path is taken.
+func withField(fields []seal.Field, path string, v seal.Value) []seal.Field {
+	i, found := slices.BinarySearchFunc(fields, path, func(f seal.Field, path string) int { return strings.Compare(f.Path, path) })
+	if found {
+		return fields
+	}
+	return slices.Insert(fields, i, seal.Field{Path: path, Value: v})
+}
+
+// seal makes the leaf of an event and all that is stored with it.
+func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, persons people) (*journal.Row, error) {
+	tagged, err := event.Tag(it.event, it.fields, src.keys, persons.handle)
+	if err != nil {
+		return nil, fmt.Errorf("tagging event: %w", err)
+	}
+	fields, tags := in.cheat.fields(tagged.Fields), tagged.Tags
+	it.opening = vault.NewOpening(received, owners(tagged, persons))
+	lines := make([]seal.Line, len(fields))
+	for i := range fields {
+		f := &fields[i]
+		salt := seal.Salt(it.opening.Seed(f.Owners), f.Path)
+		lines[i] = seal.Line{Path: f.Path, Owners: f.Owners, Commitment: seal.Commitment(salt, f.Path, f.Value)}
+	}
+	digest, err := in.cheat.digest(lines)
+	if err != nil {
+		return nil, err
+	}
+	l := &leaf.Event{
+		Log: in.cfg.Family, Source: src.name, Received: received.Unix(), Assurance: req.Assurance,
+		Keys: vault.Epoch, Fields: digest, Tags: in.cheat.tags(tags),
+	}
+	in.cheat.header(l)
+	b, err := l.Format()
+	if err != nil {
+		return nil, fmt.Errorf("making leaf: %w", err)
+	}
+	row := &journal.Row{
+		Key: it.key, Leaf: b, Needs: persons.needs(tagged.Persons), Principal: req.Principal,
+		Submission: submission(it.opening, it),
+	}
+	var raw []byte
+	if it.event.Raw != nil {
+		raw = it.event.GetRaw()
+	}
+	row.Payload, row.Raw, err = in.vault.Seal(it.key, it.opening, fields, raw)
+	return row, err
+}
+
+// owners returns the persons of an event with their places among the tags of field 2.
+func owners(t *event.Tagged, persons people) []vault.Owner {
+	var marks []leaf.Hash
+	for i := range t.Tags {
+		if t.Tags[i].Field == tag.Person {
+			marks = append(marks, t.Tags[i].Value)
+		}
+	}
+	list := make([]vault.Owner, 0, len(t.Persons))
+	for _, p := range t.Persons {
+		person := persons[p.Primary]
+		list = append(list, vault.Owner{Position: uint8(slices.Index(marks, person.mark)), Enrolment: person.enrolment})
+	}
+	return list
+}
+
+// submission is what two submissions under one id are compared by.
+//
+// SPEC 2.3: "Submissions are compared (F20, F21) by an HMAC under the seed of all persons".
+func submission(o *vault.Opening, it *item) leaf.Hash {
+	all := o.All()
+	h := hmac.New(sha256.New, all[:])
+	h.Write(event.Submission(it.event, it.fields))
+	var sum leaf.Hash
+	h.Sum(sum[:0])
+	return sum
+}
+
+// repeat opens the first event under an id for a submission that has the same,
+// or refuses it.
+func (in *Ingest) repeat(it *item, principal string) error {
+	conflict := refuse(logv1.Reason_REASON_ID_CONFLICT, "another event of this source has this id")
+	if it.row.Principal == principal {
+		conflict.Index = it.row.Index()
+	}
+	payload, err := in.journal.Payload(it.row)
+	if err != nil {
+		return err
+	}
+	opening, err := in.vault.Open(it.key, payload)
+	switch {
+	case errors.Is(err, vault.ErrLost):
+		r := refuse(logv1.Reason_REASON_OPENING_LOST, "an event with this id is in the log, but what opens it is lost")
+		r.Index = conflict.Index
+		return r
+	case err != nil:
+		return err
+	}
+	if s := submission(opening, it); !hmac.Equal(s[:], it.row.Submission[:]) {
+		return conflict
+	}
+	it.opening = opening
+	return nil
+}
+
+// people are the persons of one request, nil until they are enrolled.
+type people map[subject.Identifier]*person
+
+func (p people) name(id subject.Identifier) {
+	if _, ok := p[id]; !ok {
+		p[id] = nil
+	}
+}
+
+func (p people) handle(id subject.Identifier) (t [32]byte, ok bool) {
+	person := p[id]
+	if person == nil {
+		return t, false
+	}
+	return person.enrolment.Handle.T, true
+}
+
+// needs are the rows of enrolments that are not in the log yet.
+func (p people) needs(persons []event.Person) []leaf.Hash {
+	var keys []leaf.Hash
+	add := func(id subject.Identifier) {
+		if row := p[id].row; row != nil && row.Index() < 0 && !slices.Contains(keys, row.Key) {
+			keys = append(keys, row.Key)
+		}
+	}
+	for _, person := range persons {
+		add(person.Primary)
+		for _, id := range person.Secondary {
+			add(id)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,387 @@
+package vault
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"idlog/proto/leaf"
+	"idlog/proto/subject"
+	"idlog/proto/tag"
+)
+
+var (
+	// ErrExists says that there is a vault already.
+	ErrExists = errors.New("a vault exists here")
+	// ErrLost says that what opens an event is not there: its payload, or the
+	// secret of a person whom it concerns. It is not the same as erased.
+	ErrLost = errors.New("what opens this is lost")
+)
+
+// Epoch is the key epoch in force. Later ones need a keys leaf of their own.
+const Epoch int64 = 1
+
+// What stands in the database of subjects.
+//
+//	m              -> sealed: the log's own secrets
+//	e || leaf hash -> sealed: an enrolment
+//	l || lookup    -> leaf hashes of an identifier's enrolments, oldest first
+const (
+	kindLog       = 'm'
+	kindEnrolment = 'e'
+	kindLookup    = 'l'
+)
+
+const (
+	purposeLog      = "idlog/vault/log/v1"
+	purposeSubjects = "idlog/vault/subjects/v1"
+	purposePayloads = "idlog/vault/payloads/v1"
+
+	cacheSize = 16 << 20
+)
+
+// Vault is an open vault.
+type Vault struct {
+	db       *pebble.DB
+	subjects box
+	payloads box
+	lookup   leaf.Hash // key of the hash by which identifiers are found
+	epoch    tag.Key
+	vrf      *subject.VRFKey
+}
+
+// Create draws the secrets of a log and stores them in a folder that has none,
+// or returns ErrExists.
+func Create(dir string, m Master) error {
+	o := options(nil)
+	o.ErrorIfExists = true
+	db, err := pebble.Open(dir, o)
+	if errors.Is(err, pebble.ErrDBAlreadyExists) {
+		return fmt.Errorf("creating vault %s: %w", dir, ErrExists)
+	}
+	if err != nil {
+		return fmt.Errorf("creating vault %s: %w", dir, err)
+	}
+	secrets := make([]byte, 64, 96)
+	rand.Read(secrets) // never fails: it ends the program instead
+	secrets = append(secrets, subject.NewVRFKey().Bytes()...)
+	err = func() error {
+		b, err := m.box(purposeLog)
+		if err != nil {
+			return err
+		}
+		sealed, err := b.seal([]byte(purposeLog), secrets)
+		if err != nil {
+			return err
+		}
+		// If we die before this, the folder is to be removed by hand; Open says so.
+		return db.Set([]byte{kindLog}, sealed, pebble.Sync)
+	}()
+	if err := errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("creating vault %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Open opens the vault that Create made, with the same master key; another one
+// is ErrCorrupt. The logger gets what the database has to tell; nil discards it.
+func Open(dir string, m Master, logger *slog.Logger) (*Vault, error) {
+	o := options(logger)
+	o.ErrorIfNotExists = true
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening vault %s: %w", dir, err)
+	}
+	v := &Vault{db: db}
+	if err := v.unlock(m); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening vault %s: %w", dir, err), db.Close())
+	}
+	return v, nil
+}
+
+func (v *Vault) unlock(m Master) error {
+	logBox, err1 := m.box(purposeLog)
+	subjects, err2 := m.box(purposeSubjects)
+	payloads, err3 := m.box(purposePayloads)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	sealed, err := v.value([]byte{kindLog})
+	if err != nil {
+		return err
+	}
+	if sealed == nil {
+		return errors.New("it was never finished: remove the folder and create it again")
+	}
+	secrets, err := logBox.open([]byte(purposeLog), sealed)
+	if err != nil {
+		return err
+	}
+	if len(secrets) != 96 {
+		return ErrCorrupt
+	}
+	v.subjects, v.payloads = subjects, payloads
+	v.lookup, v.epoch = leaf.Hash(secrets[:32]), tag.Key(secrets[32:64])
+	v.vrf, err = subject.ParseVRFKey(secrets[64:])
+	return err
+}
+
+func options(logger *slog.Logger) *pebble.Options {
+	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, CacheSize: cacheSize, Logger: pebbleLogger{logger}}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+// Close closes the database. Nothing else may be called from then on.
+func (v *Vault) Close() error {
+	if err := v.db.Close(); err != nil {
+		return fmt.Errorf("closing vault: %w", err)
+	}
+	return nil
+}
+
+// Key returns the key of a field's tags of one source, in epoch Epoch.
+func (v *Vault) Key(field uint16, source string) tag.Key { return tag.Derive(v.epoch, field, source) }
+
+// VRF returns the public key that the keys leaf of the epoch announces.
+func (v *Vault) VRF() [32]byte { return v.vrf.Public() }
+
+// Enrolment is one enrolment of one identifier. It is read only.
+type Enrolment struct {
+	Secret leaf.Hash // S: what the person adds to the seeds of events
+	Handle subject.Handle
+	Epoch  int64
+	Proof  []byte // of the etag, under the VRF key of the epoch
+	Leaf   []byte // the enrolment leaf
+	Hash   leaf.Hash
+}
+
+// Enrol draws the secrets of new enrolments, one per identifier, computes their
+// leaves and returns once all is durable. Received is in seconds. It does not
+// look whether an identifier is enrolled already: that is the caller's to know,
+// for an identifier with two enrolments has two histories.
+func (v *Vault) Enrol(family string, received int64, ids []subject.Identifier) ([]*Enrolment, error) {
+	b := v.db.NewBatch()
+	made := make([]*Enrolment, len(ids))
+	for i, id := range ids {
+		e, err := v.enrol(b, family, received, id)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("enrolling: %w", err), b.Close())
+		}
+		made[i] = e
+	}
+	// If we die before this returns, nobody is enrolled and no leaf names these
+	// handles. After it, the secrets are there before any leaf that needs them.
+	if err := commit(b); err != nil {
+		return nil, fmt.Errorf("enrolling: %w", err)
+	}
+	return made, nil
+}
+
+// commit makes a batch durable. What the database can only end the process for
+// is an error here.
+func commit(b *pebble.Batch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			fatal, ok := r.(databaseError)
+			if !ok {
+				panic(r)
+			}
+			err = fatal
+		}
+	}()
+	if err := b.Commit(pebble.Sync); err != nil {
+		return err
+	}
+	return b.Close()
+}
+
+func (v *Vault) enrol(b *pebble.Batch, family string, received int64, id subject.Identifier) (*Enrolment, error) {
+	etag, proof, err := v.vrf.Prove(id)
+	if err != nil {
+		return nil, err
+	}
+	e := &Enrolment{Handle: subject.NewHandle(), Epoch: Epoch, Proof: proof}
+	rand.Read(e.Secret[:])
+	commit := e.Handle.Commit()
+	l := leaf.Subject{Log: family, Received: received, Keys: Epoch, Commit: &commit, Etags: []leaf.Hash{etag}}
+	if e.Leaf, err = l.Format(); err != nil {
+		return nil, err
+	}
+	e.Hash = leaf.HashOf(e.Leaf)
+	key := append([]byte{kindEnrolment}, e.Hash[:]...)
+	sealed, err := v.subjects.seal(key, e.format())
+	if err != nil {
+		return nil, err
+	}
+	lookup, err := v.lookupKey(id)
+	if err != nil {
+		return nil, err
+	}
+	known, err := v.value(lookup)
+	if err != nil {
+		return nil, err
+	}
+	return e, errors.Join(b.Set(key, sealed, nil), b.Set(lookup, append(known, e.Hash[:]...), nil))
+}
+
+// Current returns the newest enrolment of an identifier, or nil.
+func (v *Vault) Current(id subject.Identifier) (*Enrolment, error) {
+	hashes, err := v.hashes(id)
+	if err != nil || len(hashes) == 0 {
+		return nil, err
+	}
+	return v.Enrolment(hashes[len(hashes)-1])
+}
+
+// All returns every enrolment of an identifier, oldest first.
+func (v *Vault) All(id subject.Identifier) ([]*Enrolment, error) {
+	hashes, err := v.hashes(id)
+	if err != nil {
+		return nil, err
+	}
+	var all []*Enrolment
+	for _, h := range hashes {
+		e, err := v.Enrolment(h)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// Enrolment returns the enrolment with a leaf of this hash. Its error is
+// ErrLost if there is none.
+func (v *Vault) Enrolment(hash leaf.Hash) (*Enrolment, error) {
+	key := append([]byte{kindEnrolment}, hash[:]...)
+	sealed, err := v.value(key)
+	if err != nil {
+		return nil, err
+	}
+	if sealed == nil {
+		return nil, fmt.Errorf("reading enrolment: %w", ErrLost)
+	}
+	plain, err := v.subjects.open(key, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("reading enrolment: %w", err)
+	}
+	e, err := parseEnrolment(plain)
+	if err != nil || e.Hash != hash {
+		return nil, fmt.Errorf("reading enrolment: %w", ErrCorrupt)
+	}
+	return e, nil
+}
+
+func (v *Vault) hashes(id subject.Identifier) ([]leaf.Hash, error) {
+	key, err := v.lookupKey(id)
+	if err != nil {
+		return nil, err
+	}
+	b, err := v.value(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(b)%32 != 0 {
+		return nil, fmt.Errorf("looking up person: %w", ErrCorrupt)
+	}
+	var hashes []leaf.Hash
+	for h := range slices.Chunk(b, 32) {
+		hashes = append(hashes, leaf.Hash(h))
+	}
+	return hashes, nil
+}
+
+// lookupKey is SPEC 2.6: "Ingest finds an enrolled identifier by HMAC under a look-up key of its own".
+func (v *Vault) lookupKey(id subject.Identifier) ([]byte, error) {
+	b, err := id.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("looking up person: %w", err)
+	}
+	h := hmac.New(sha256.New, v.lookup[:])
+	h.Write(b)
+	return h.Sum([]byte{kindLookup}), nil
+}
+
+const (
+	enrolmentVersion = 1
+	proofSize        = 80
+)
+
+// format encodes version || S || opening || T || u64 epoch || proof || leaf.
+func (e *Enrolment) format() []byte {
+	b := []byte{enrolmentVersion}
+	b = append(b, e.Secret[:]...)
+	b = append(b, e.Handle.Opening[:]...)
+	b = append(b, e.Handle.T[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Epoch))
+	b = append(b, e.Proof...)
+	return append(b, e.Leaf...)
+}
+
+func parseEnrolment(b []byte) (*Enrolment, error) {
+	if len(b) < 105+proofSize || b[0] != enrolmentVersion {
+		return nil, ErrCorrupt
+	}
+	e := &Enrolment{
+		Secret: leaf.Hash(b[1:33]),
+		Handle: subject.Handle{Opening: [32]byte(b[33:65]), T: [32]byte(b[65:97])},
+		Epoch:  int64(binary.BigEndian.Uint64(b[97:])),
+		Proof:  b[105 : 105+proofSize],
+		Leaf:   b[105+proofSize:],
+	}
+	e.Hash = leaf.HashOf(e.Leaf)
+	return e, nil
+}
+
+// value returns a copy of what stands under a key, nil if there is nothing.
+func (v *Vault) value(key []byte) ([]byte, error) {
+	b, closer, err := v.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading vault: %w", err)
+	}
+	out := append(make([]byte, 0, len(b)+32), b...)
+	if err := closer.Close(); err != nil {
+		return nil, fmt.Errorf("reading vault: %w", err)
+	}
+	return out, nil
+}
+
+// pebbleLogger is where the database writes its own log.
+type pebbleLogger struct{ *slog.Logger }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	if l.Logger != nil {
+		l.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	if l.Logger != nil {
+		l.Error(fmt.Sprintf(format, args...))
+	}
+}
+
+// databaseError is what the database panics with instead of ending the process.
+type databaseError string
+
+func (e databaseError) Error() string { return string(e) }
+
+// Fatalf does not return, as the database asks. In its own goroutines that ends
+// the process, which is right: nothing may be written on top of what failed.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	panic(databaseError(fmt.Sprintf(format, args...)))
+}
