@@ -96,7 +96,7 @@ type logged struct {
 }
 
 // New makes a log with its genesis and keys leaves and serves it until the test ends.
-func New(t *testing.T) *Operator {
+func New(t testing.TB) *Operator {
 	t.Helper()
 	op := &Operator{
 		vrf: subject.NewVRFKey(), grown: make(chan struct{}), people: make(map[subject.Identifier]*person),
@@ -137,7 +137,7 @@ func New(t *testing.T) *Operator {
 	return op
 }
 
-func (op *Operator) listen(t *testing.T) {
+func (op *Operator) listen(t testing.TB) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(8<<20), grpc.UnaryInterceptor(op.intercept))
@@ -174,7 +174,7 @@ func (op *Operator) Set(f func(op *Operator)) {
 }
 
 // append adds a leaf of any kind; op.mu is held or not yet needed.
-func (op *Operator) append(t *testing.T, l leaf.Leaf) int64 {
+func (op *Operator) append(t testing.TB, l leaf.Leaf) int64 {
 	b, err := l.Format()
 	check(t, err)
 	return op.Add(b)
