@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"idlog/cmd/internal/serve"
+	"idlog/proto/checkpoint"
+	"idlog/proto/policy"
+)
+
+// readSecret reads a key file and refuses one that others can read.
+func readSecret(file string) (string, error) {
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", &serve.ExitError{
+			Code:   serve.CodeInit,
+			Err:    fmt.Errorf("the key file %s is missing", file),
+			Remedy: "put it back from where it is kept; a log cannot go on under another key",
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading a key: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", &serve.ExitError{
+			Code:   serve.CodePermission,
+			Err:    fmt.Errorf("the key file %s can be read by others (mode %#o)", file, info.Mode().Perm()),
+			Remedy: "chmod 600 " + file,
+		}
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading a key: %w", err)
+	}
+	return strings.TrimSuffix(string(b), "\n"), nil
+}
+
+// readSigner reads a private key whose name must be name, and its vkey.
+func readSigner(file, name string) (s note.Signer, vkey string, err error) {
+	skey, err := readSecret(file)
+	if err != nil {
+		return nil, "", err
+	}
+	if s, err = checkpoint.NewSigner(skey); err == nil {
+		vkey, err = checkpoint.VKey(skey)
+	}
+	if err != nil {
+		return nil, "", serve.Usagef("reading the key %s: %w", file, err)
+	}
+	if s.Name() != name {
+		return nil, "", serve.Usagef("the key %s is that of %q and not of %q", file, s.Name(), name)
+	}
+	return s, vkey, nil
+}
+
+// logSigners reads the log keys, in the order of their lines in checkpoints.
+func logSigners(l *logConfig) (signers []note.Signer, vkeys []string, err error) {
+	for _, file := range l.Keys.Log {
+		s, vkey, err := readSigner(file, l.Origin)
+		if err != nil {
+			return nil, nil, err
+		}
+		signers, vkeys = append(signers, s), append(vkeys, vkey)
+	}
+	return signers, vkeys, nil
+}
+
+// readPolicy reads the policy of a log.
+func readPolicy(file string) (*policy.Policy, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the policy: %w", err)
+	}
+	p, err := policy.Parse(b)
+	if err != nil {
+		return nil, serve.Usagef("%s: %w", file, err)
+	}
+	return p, nil
+}

@@ -1,0 +1,92 @@
+// Idlogd is the operator's program: it makes a log, serves it, and shows the
+// whole of it in one command.
+//
+//	idlogd dev                     a log, three witnesses and sample events on this machine
+//	idlogd init --dir DIR ...      make a new log and its configuration
+//	idlogd serve --config FILE     serve it
+//	idlogd clear-refusal           let a log sign again that refused to
+//	idlogd config check|print      judge a configuration
+//	idlogd version
+//
+// Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a receipt did not
+// verify (dev), 5 unavailable, 7 quorum, 9 initialised already or not at all, 75
+// storage failed: nothing acknowledged is lost, look at the machine and start
+// again. `serve` and `dev` end with 0 at SIGTERM or SIGINT, when what was in
+// flight is answered.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"idlog/cmd/internal/serve"
+)
+
+func main() { os.Exit(serve.Main(run)) }
+
+func run(ctx context.Context, env serve.Env) error {
+	root := &cobra.Command{
+		Use:           "idlogd",
+		Short:         "idlogd runs a witnessed transparency log for identity events",
+		Example:       "  idlogd dev\n  idlogd init --dir acme --family acme.example/id --source okta\n  idlogd serve --config acme/idlogd.yaml",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
+	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), clearRefusalCommand(env), configCommand(env), versionCommand(env))
+	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command ") {
+		err = serve.Usagef("%w", err)
+	}
+	return err
+}
+
+// noArgs is cobra.NoArgs as a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return serve.Usagef("%s takes no argument %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+func versionCommand(env serve.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print what this program was built from",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(env.Stdout, "idlogd %s %s\n", version(), runtime.Version())
+			return err
+		},
+	}
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	return v
+}
