@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -23,6 +26,9 @@ func retry(ctx context.Context, attempts int, op func() error) error {
 		err := op()
 		if err == nil {
 			return nil
+		}
+		if code := status.Code(err); ctx.Err() != nil && (code == codes.Canceled || code == codes.DeadlineExceeded) {
+			return ctx.Err() // said plainer
 		}
 		wait, again := transient(err)
 		if !again || ctx.Err() != nil {

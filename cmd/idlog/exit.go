@@ -28,6 +28,9 @@ func classify(err error) error {
 		return err
 	}
 	code, remedy := classOf(err)
+	if code == serve.CodeInterrupted {
+		err = errors.New("interrupted")
+	}
 	return &serve.ExitError{Code: code, Err: err, Remedy: remedy}
 }
 
@@ -150,14 +153,21 @@ func reasonOf(err error) string {
 		return "NOT_AN_EVENT"
 	}
 	if exit, ok := errors.AsType[*serve.ExitError](err); ok {
-		switch exit.Code {
-		case serve.CodeUsage:
-			return "USAGE"
-		case serve.CodeVerification:
-			return "VERIFICATION"
-		case serve.CodeUnavailable:
-			return "UNAVAILABLE"
+		if name, ok := kinds[exit.Code]; ok {
+			return name
 		}
 	}
 	return "ERROR"
+}
+
+// kinds names the exit codes of errors that bear no reason of their own.
+var kinds = map[int]string{
+	serve.CodeUsage:        "USAGE",
+	serve.CodeVerification: "VERIFICATION",
+	serve.CodeNotFound:     "NOT_FOUND",
+	serve.CodeUnavailable:  "UNAVAILABLE",
+	serve.CodePermission:   "PERMISSION",
+	serve.CodeQuorum:       "QUORUM",
+	serve.CodeInit:         "EXISTS",
+	serve.CodeInterrupted:  "INTERRUPTED",
 }
