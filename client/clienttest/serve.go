@@ -74,6 +74,14 @@ func (op *Operator) misprove(r *logv1.Receipt) {
 		r.Inclusion = r.Inclusion[1:]
 	case "other index":
 		r.Index++
+	case "another event":
+		for _, rec := range op.events {
+			if rec.index != r.Index {
+				r.Index, r.Leaf, r.Opening = rec.index, rec.leaf, rec.opening
+				r.Inclusion = op.inclusion(rec.index, op.Size())
+				break
+			}
+		}
 	case "other kind":
 		r.Leaf = op.leaves[1]
 	case "no leaf":

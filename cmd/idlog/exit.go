@@ -68,6 +68,9 @@ func classOf(err error) (code int, remedy string) {
 	if s, ok := status.FromError(err); ok {
 		switch s.Code() {
 		case codes.Unavailable:
+			if strings.Contains(s.Message(), "tls:") || strings.Contains(s.Message(), "server preface") {
+				return serve.CodeUnavailable, "--tls-ca, --tls-cert and --tls-key as this server wants them"
+			}
 			return serve.CodeUnavailable, "whether --server is right and the log is running"
 		case codes.Unimplemented:
 			return serve.CodeError, "whether --server is an idlog server"
