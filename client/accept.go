@@ -197,7 +197,7 @@ func (c *Client) forked(origin string, old, shown []byte, path []leaf.Hash, caus
 // rolledBack makes the error of a smaller tree than one that is known by its
 // note, or by the state if note is nil, and writes its evidence.
 func (c *Client) rolledBack(v *policy.Verified, known int64, note []byte) error {
-	r := &Rollback{Origin: v.Checkpoint.Origin, Known: known, Shown: v.Checkpoint.Size, KnownNote: note, Shows: v.Note}
+	r := &Rollback{Origin: v.Checkpoint.Origin, Known: known, Shown: v.Checkpoint.Size, KnownNote: note, ShownNote: v.Note}
 	if note == nil {
 		seen, ok, err := c.state.Seen(r.Origin)
 		if err != nil || !ok {

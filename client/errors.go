@@ -100,10 +100,10 @@ func (e *Fork) Unwrap() error { return e.Err }
 // knew when it asked. Both notes bear verified signatures. It may be a copy
 // of the log that lags, so it is no proof of fault by itself.
 type Rollback struct {
-	Origin           string
-	Known, Shown     int64  // sizes
-	KnownNote, Shows []byte // the notes of these sizes
-	File             string // where the evidence was written, if anywhere
+	Origin               string
+	Known, Shown         int64  // sizes
+	KnownNote, ShownNote []byte // the notes of these sizes
+	File                 string // where the evidence was written, if anywhere
 }
 
 func (e *Rollback) Error() string {

@@ -66,7 +66,7 @@ func (g *globals) policyCheck(file string) error {
 		fmt.Fprintf(g.env.Stdout, "log      %s  %s\n", l.Name, l.Alg)
 	}
 	for _, w := range out.Witnesses {
-		fmt.Fprintf(g.env.Stdout, "witness  %s  %s  %s\n", w.Name, w.Alg, w.URL)
+		fmt.Fprintln(g.env.Stdout, strings.TrimRight(fmt.Sprintf("witness  %s  %s  %s", w.Name, w.Alg, w.URL), " "))
 	}
 	for _, gr := range out.Groups {
 		fmt.Fprintf(g.env.Stdout, "group    %s  %d of %s\n", gr.Name, gr.Threshold, strings.Join(gr.Members, ", "))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ func (g *globals) root(getenv func(string) string) *cobra.Command {
 		Example: `  idlog submit events.ndjson --server 127.0.0.1:7443 -p policy.tlog-policy --source okta --format okta
   idlog get 42 --server 127.0.0.1:7443 -p policy.tlog-policy
   idlog verify 42.idlog-disclosure -p policy.tlog-policy`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// Without a command of its own the root prints its help, and an unknown word is an error.
@@ -74,6 +76,14 @@ func (g *globals) root(getenv func(string) string) *cobra.Command {
 		g.verifyCommand(), g.consistencyCommand(), g.policyCommand(), g.keyCommand())
 	usage(root)
 	return root
+}
+
+// version is that of the build, as the go command recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
 }
 
 // usage makes every wrong number of arguments an error of usage.
