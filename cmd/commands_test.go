@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,15 +25,33 @@ const patience = 60 * time.Second
 
 // scriptCommands are what the scripts say beyond testscript's own words.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	// ready NAME FILE waits for a program's ready file and sets NAME_<listener> to each address in it.
-	"ready": func(ts *testscript.TestScript, neg bool, args []string) {
-		if neg || len(args) != 2 {
-			ts.Fatalf("usage: ready NAME FILE")
+	// start NAME PROGRAM ARG... starts a daemon, waits until it accepts, and sets NAME_<listener> to each of its addresses.
+	"start": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 2 {
+			ts.Fatalf("usage: start NAME PROGRAM ARG...")
 		}
-		addresses, err := awaitReady(ts.MkAbs(args[1]))
-		ts.Check(err)
-		for listener, address := range addresses {
-			ts.Setenv(args[0]+"_"+listener, address)
+		startDaemon(ts, args[0], args[1], args[2:])
+	},
+	// signal NAME SIGNAL sends a signal to a started daemon: TERM, INT, HUP or KILL.
+	"signal": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 || signals[args[1]] == 0 {
+			ts.Fatalf("usage: signal NAME TERM|INT|HUP|KILL")
+		}
+		ts.Check(daemonOf(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
+	},
+	// ends NAME CODE waits until a daemon has ended, with this exit code.
+	"ends": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: ends NAME CODE")
+		}
+		d := daemonOf(ts, args[0])
+		select {
+		case <-d.exited:
+		case <-time.After(patience):
+			ts.Fatalf("%s is still running", args[0])
+		}
+		if got := strconv.Itoa(d.cmd.ProcessState.ExitCode()); got != args[1] {
+			ts.Fatalf("%s exited %s, not %s: %s", args[0], got, args[1], d.said())
 		}
 	},
 	// exits CODE PROGRAM ARG... runs a program that must end with exactly this code.
@@ -53,17 +73,23 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			ts.Fatalf("%s exited %d, not %d", args[1], got, want)
 		}
 	},
-	// flip PATTERN [OFFSET] turns one bit over in the one file that the pattern names, in the middle of the file unless an offset is given (from the end if negative).
+	// pick PATTERN FILE copies the newest of the files that a pattern names.
+	"pick": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: pick PATTERN FILE")
+		}
+		b, err := os.ReadFile(newest(ts, args[0]))
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), b, 0o600))
+	},
+	// flip PATTERN [OFFSET] turns one bit over in the newest of the files that a pattern names, in its middle unless an
+	// offset is given (from the end if negative).
 	"flip": func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) < 1 || len(args) > 2 {
 			ts.Fatalf("usage: flip PATTERN [OFFSET]")
 		}
-		names, err := filepath.Glob(ts.MkAbs(args[0]))
-		ts.Check(err)
-		if len(names) != 1 {
-			ts.Fatalf("%s is %d files", args[0], len(names))
-		}
-		b, err := os.ReadFile(names[0])
+		name := newest(ts, args[0])
+		b, err := os.ReadFile(name)
 		ts.Check(err)
 		at := len(b) / 2
 		if len(args) == 2 {
@@ -74,7 +100,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			}
 		}
 		b[at] ^= 1
-		ts.Check(os.WriteFile(names[0], b, 0o600))
+		ts.Check(os.WriteFile(name, b, 0o600))
 	},
 	// fetch URL FILE [STATUS] stores what an HTTP GET answers; the status is 200 unless another is named.
 	"fetch": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -155,6 +181,55 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
 	},
+}
+
+// newest is the file of a pattern that was written last.
+func newest(ts *testscript.TestScript, pattern string) string {
+	names, err := filepath.Glob(ts.MkAbs(pattern))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("no file is %s", pattern)
+	}
+	return slices.MaxFunc(names, func(a, b string) int { return modTime(a).Compare(modTime(b)) })
+}
+
+var signals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
+
+// daemons are those of one script by name. They are found in its environment under daemonsKey.
+type (
+	daemons    map[string]*process
+	daemonsKey struct{}
+)
+
+func daemonOf(ts *testscript.TestScript, name string) *process {
+	d := ts.Value(daemonsKey{}).(daemons)[name]
+	if d == nil {
+		ts.Fatalf("no daemon %s was started", name)
+	}
+	return d
+}
+
+// startDaemon starts a program in the folder and environment of the script. It is killed when the script ends.
+func startDaemon(ts *testscript.TestScript, name, program string, args []string) {
+	path := filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], program) // where build put it
+	ready := ts.MkAbs(name + ".ready")
+	ts.Check(os.RemoveAll(ready))
+	out, err := os.Create(ts.MkAbs(name + ".log"))
+	ts.Check(err)
+	cmd := exec.Command(path, append(args, "--ready-file", ready)...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, v := range []string{"PATH", "HOME", "XDG_STATE_HOME", "TMPDIR"} {
+		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
+	}
+	p, err := begin(name, cmd, out)
+	ts.Check(err)
+	ts.Value(daemonsKey{}).(daemons)[name] = p
+	ts.Defer(p.kill)
+	addresses, err := p.accepts(ready)
+	ts.Check(err)
+	for listener, address := range addresses {
+		ts.Setenv(name+"_"+listener, address)
+	}
 }
 
 // copyTree replaces the folder to by a copy of the folder from.

@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SAMPLES", filepath.Join(root, "testdata", "samples"))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("HOME", e.WorkDir)
+			e.Values[daemonsKey{}] = make(daemons)
 			return os.MkdirAll(filepath.Join(e.WorkDir, "state"), 0o700)
 		},
 		RequireExplicitExec: true,

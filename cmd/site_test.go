@@ -3,6 +3,7 @@ package cmd_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,7 +19,6 @@ import (
 
 // process is a program of ours in a process group of its own.
 type process struct {
-	t         *testing.T
 	name      string
 	cmd       *exec.Cmd
 	addresses map[string]string
@@ -30,19 +30,8 @@ type process struct {
 func spawn(t *testing.T, name, ready, program string, args ...string) *process {
 	t.Helper()
 	p := launch(t, name, nil, program, append(args, "--ready-file", ready)...)
-	err := until(func() (bool, error) {
-		select {
-		case <-p.exited:
-			return false, fmt.Errorf("%s ended before it was ready: %s\n%s", name, p.cmd.ProcessState, p.said())
-		default:
-		}
-		_, err := os.Stat(ready)
-		return err == nil, nil
-	})
-	if err == nil {
-		p.addresses, err = awaitReady(ready)
-	}
-	if err != nil {
+	var err error
+	if p.addresses, err = p.accepts(ready); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -56,23 +45,47 @@ func launch(t *testing.T, name string, env []string, program string, args ...str
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, name: name, exited: make(chan struct{}), output: out}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Env = env
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
+	cmd := exec.Command(program, args...)
+	cmd.Env = env
+	p, err := begin(name, cmd, out)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// begin starts a command whose output goes to a file that the process owns from now on.
+func begin(name string, cmd *exec.Cmd, out *os.File) (*process, error) {
+	p := &process{name: name, cmd: cmd, exited: make(chan struct{}), output: out}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
 	go func() {
-		p.cmd.Wait()
+		cmd.Wait()
+		out.Close()
 		close(p.exited)
 	}()
-	t.Cleanup(func() {
-		p.kill()
-		out.Close()
+	return p, nil
+}
+
+// accepts waits for the ready file and returns the addresses in it; a program that ends before is an error.
+func (p *process) accepts(ready string) (map[string]string, error) {
+	err := until(func() (bool, error) {
+		select {
+		case <-p.exited:
+			return false, fmt.Errorf("%s ended before it was ready: %s\n%s", p.name, p.cmd.ProcessState, p.said())
+		default:
+		}
+		_, err := os.Stat(ready)
+		return err == nil, nil
 	})
-	return p
+	if err != nil {
+		return nil, err
+	}
+	return awaitReady(ready)
 }
 
 // kill ends the whole group at once, as a power cut would end the program, and returns when it is gone.

@@ -10,6 +10,7 @@ import (
 
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
+	"idlog/proto/policy"
 	"idlog/witness"
 )
 
@@ -165,6 +166,16 @@ func addLogs(dir, file string, args []string) error {
 			return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
 		}
 		add = string(b)
+		// Of a whole policy, such as a log hands to its readers, the log lines are wanted.
+		if p, err := policy.Parse(b); err == nil {
+			if len(p.Logs) == 0 {
+				return serve.Usagef("adding logs: %s is a policy that names no log", file)
+			}
+			add = ""
+			for _, l := range p.Logs {
+				add += strings.TrimSpace("log "+l.VKey+" "+l.URL) + "\n"
+			}
+		}
 	}
 	if _, err := witness.ParseLogs([]byte(add)); err != nil {
 		return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}

@@ -97,7 +97,7 @@ func addLogCommand() *cobra.Command {
 			"A running witness reads the list again on SIGHUP.",
 	}
 	dir := dirFlag(cmd)
-	file := cmd.Flags().String("logs", "", "file of lines: log VKEY [URL]")
+	file := cmd.Flags().String("logs", "", "file of lines: log VKEY [URL]; or a policy that has such lines")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if (len(args) == 0) == (*file == "") || len(args) > 2 {
 			return serve.Usagef("add-log wants either VKEY [URL] or --logs FILE")

@@ -199,11 +199,11 @@ func text(o *seal.Opened, path string) string {
 // next says what to try while the log goes on serving.
 func (d *demo) next() error {
 	d.say("\nServing gRPC on %s and tiles on http://%s until Ctrl-C.\nTry next, in another terminal:\n\n", d.addresses["grpc"], d.addresses["http"])
-	at := fmt.Sprintf("--server %s -p %s", d.addresses["grpc"], d.policyFile)
+	d.say("  export IDLOG_SERVER=%s IDLOG_POLICY=%s\n", d.addresses["grpc"], d.policyFile)
 	for _, command := range []string{
-		fmt.Sprintf("verify %s -p %s", d.receiptFile, d.policyFile),
-		"watch --from 0 --fields " + at,
-		"submit testdata/samples/okta.ndjson --source okta --format okta --issuer " + devSources[0].issuer + " " + at,
+		"verify " + d.receiptFile,
+		"watch --from 0 --fields",
+		"submit testdata/samples/okta.ndjson --source okta --format okta --issuer " + devSources[0].issuer,
 	} {
 		d.say("  go run ./cmd/idlog %s\n", command)
 	}
