@@ -119,11 +119,11 @@ func (j *Journal) write(b *pebble.Batch, r *Row) error {
 }
 
 // writeIndex adds to a batch that the row stands at index. The first index of a
-// row is the one that it keeps.
-func (j *Journal) writeIndex(b *pebble.Batch, r *Row, index int64) error {
+// row is the one that it keeps; again says that it has one in this batch.
+func (j *Journal) writeIndex(b *pebble.Batch, r *Row, index int64, again bool) error {
 	at := binary.BigEndian.AppendUint64(nil, uint64(index))
 	err := b.Set(numbered(kindEntry, uint64(index)), binary.BigEndian.AppendUint64(nil, r.seq), nil)
-	if r.Index() >= 0 {
+	if again || r.Index() >= 0 {
 		return err
 	}
 	return errors.Join(err,

@@ -48,7 +48,7 @@ type Row struct {
 	// of the same name. They are dropped from the row once they are stored.
 	Payload, Raw []byte
 
-	seq  uint64
+	seq  uint64 // from 1; 0 in a row that was never stored
 	size int64
 	done chan struct{} // closed once the index is set; nil in a row that is not open
 	at   atomic.Int64  // index + 1; 0 while there is none
@@ -403,17 +403,18 @@ func (j *Journal) Sequenced(first int64, rows []*Row) error {
 		return j.fail(fmt.Errorf("rows are sequenced from %d, want %d", first, cursor))
 	}
 	b := j.db.NewBatch()
+	placed := make(map[*Row]bool, len(rows))
 	for i, r := range rows {
-		if r.done == nil && r.Index() < 0 {
-			r.seq = j.next.Add(1)
-			r.size = int64(len(r.Leaf))
+		if r.seq == 0 {
+			r.seq, r.size = j.next.Add(1), int64(len(r.Leaf))
 			if err := j.write(b, r); err != nil {
 				return j.fail(errors.Join(err, b.Close()))
 			}
 		}
-		if err := j.writeIndex(b, r, first+int64(i)); err != nil {
+		if err := j.writeIndex(b, r, first+int64(i), placed[r]); err != nil {
 			return j.fail(errors.Join(err, b.Close()))
 		}
+		placed[r] = true
 	}
 	if err := writeCursor(b, first+int64(len(rows))); err != nil {
 		return j.fail(errors.Join(err, b.Close()))
