@@ -67,8 +67,8 @@ type witness struct {
 	size     int64       // what it cosigned last, as far as we know
 }
 
-// newWitness checks a witness of the policy. One that cannot be called has no
-// URL: it is never asked, and its cosignature is missing.
+// newWitness checks a witness of the policy. One without a URL cannot be called:
+// its word and its cosignature are missing.
 func newWitness(w policy.Witness, c *Config, keys []verifier, client *http.Client) (*witness, error) {
 	v, err := checkpoint.NewVerifier(w.VKey)
 	if err != nil {
@@ -78,7 +78,7 @@ func newWitness(w policy.Witness, c *Config, keys []verifier, client *http.Clien
 	if err != nil {
 		return nil, fmt.Errorf("witness %s: %w", w.Name, err)
 	}
-	if w.URL == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+	if w.URL != "" && u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
 		return nil, fmt.Errorf("witness %s: %q is not an https URL, nor one of this host", w.Name, w.URL)
 	}
 	return &witness{
@@ -157,6 +157,10 @@ func (w *witness) run(ctx context.Context, answers chan<- answer) error {
 // another size than we thought it has.
 func (w *witness) cosign(ctx context.Context, r *round) answer {
 	a := answer{from: w, round: r.number, size: r.head.Size}
+	if w.url == "" {
+		a.err = fmt.Errorf("witness %s has no URL in the policy", w.name)
+		return a
+	}
 	old := min(w.size, r.head.Size)
 	for attempt := 0; ; attempt++ {
 		sigs, size, err := w.add(ctx, r, old)
@@ -237,9 +241,10 @@ func (w *witness) own(sigs []checkpoint.Signature, text []byte) ([]checkpoint.Si
 }
 
 // latest fetches what the witness shows to monitors and returns it if it proves
-// that our keys signed a tree that is not under c. SPEC: tlog-witness leaves
-// the monitoring mechanism open; <prefix>/<hex SHA-256 of origin>/checkpoint is
-// what deployed witnesses serve.
+// that our keys signed a tree that is not under c.
+//
+// SPEC: tlog-witness: <monitoring prefix>/<hex SHA-256 of origin>/checkpoint. A
+// policy has only the submission prefix, which the two usually share.
 func (w *witness) latest(ctx context.Context, c *checkpoint.Checkpoint) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
 	defer cancel()
