@@ -258,7 +258,7 @@ func owners(t *event.Tagged, persons people) []vault.Owner {
 func submission(o *vault.Opening, it *item) leaf.Hash {
 	all := o.All()
 	h := hmac.New(sha256.New, all[:])
-	h.Write(event.Submission(it.event, it.fields))
+	h.Write(event.Submission(it.fields))
 	var sum leaf.Hash
 	h.Sum(sum[:0])
 	return sum
