@@ -311,14 +311,18 @@ func (r *running) await(size int64) log.Published {
 	return p
 }
 
-// check re-derives the world through the public API: every leaf has its bytes
-// and its inclusion proof under the published checkpoint.
+// check re-derives the world through the public API: leaves, of a long log a
+// sample with both ends, have their bytes and inclusion proofs under the
+// published checkpoint.
 func (r *running) check(p log.Published) {
 	r.w.t.Helper()
 	ctx := r.w.t.Context()
 	for i, want := range r.w.leaves {
 		if int64(i) >= p.Size {
 			break
+		}
+		if i >= 50 && int64(i) < p.Size-50 && i%37 != 0 {
+			continue
 		}
 		got, err := r.Entry(ctx, int64(i))
 		if err != nil || !bytes.Equal(got, want) {
