@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -278,25 +277,14 @@ func (c *Client) take(ctx context.Context, src *source, it *item, r *logv1.Resul
 	return nil
 }
 
-// conflicting returns the event under its name of a conflict, or nil if it is
-// not refused for one or bears it already.
-//
-//	SPEC 2.10: "ID!<first 8 hex digits of SHA-256(raw)>, its own class kept, with field source.conflict = ID"
-//
-// Of an event without raw the hash is that of its fields.
+// conflicting returns the event under its name of a conflict (SPEC 2.10, Ids), or nil if it is not refused for one or
+// bears it already.
 func conflicting(err error, it *item, opts Options) *eventv1.Event {
 	r, ok := errors.AsType[*Refused](err)
 	if !ok || r.Reason != logv1.Reason_REASON_ID_CONFLICT || !opts.KeepConflicts || it.renamed {
 		return nil
 	}
-	e := proto.CloneOf(it.sent.event)
-	sum := sha256.Sum256(e.GetRaw())
-	if len(e.GetRaw()) == 0 {
-		sum = sha256.Sum256(event.Submission(e, it.sent.fields))
-	}
-	e.Source.Conflict = e.GetSource().GetNativeId()
-	e.Source.NativeId = proto.String(fmt.Sprintf("%s!%x", e.Source.Conflict, sum[:4]))
-	return e
+	return event.Conflicting(it.sent.event, it.sent.fields)
 }
 
 // Sent is a call of SubmitEvents that somebody else made, over a connection of

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"idlog/client"
 	"idlog/client/clienttest"
+	"idlog/proto/event"
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
 )
@@ -126,8 +126,9 @@ func TestConflict(t *testing.T) {
 	keep := client.Options{KeepConflicts: true}
 	res := submitOne(t, c, other, keep)
 	check(t, res.Err)
-	sum := sha256.Sum256(other.Raw)
-	if id := res.Receipt.NativeID; id != fmt.Sprintf("e1!%x", sum[:4]) {
+	fields, err := event.Fields(other)
+	check(t, err)
+	if id := res.Receipt.NativeID; id != event.Conflicting(other, fields).GetSource().GetNativeId() {
 		t.Errorf("logged as %s", id)
 	}
 	if other.GetSource().GetNativeId() != "e1" {

@@ -23,7 +23,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"idlog/proto/event"
 	eventv1 "idlog/proto/idlog/event/v1"
 )
 
@@ -94,28 +93,6 @@ func AddExtra(e *eventv1.Event, name, value string) {
 	if value != "" {
 		e.Extra = append(e.Extra, &eventv1.Attribute{Name: name, Value: value})
 	}
-}
-
-// Conflict returns a copy of an event under the id that it takes when another event of the source already has its
-// own (SPEC 2.10): `ID!` and the first 8 hex digits of SHA-256 of raw, source.conflict being ID. Of an event without
-// raw the hash is that of its fields.
-func Conflict(e *eventv1.Event) (*eventv1.Event, error) {
-	sum := sha256.Sum256(e.GetRaw())
-	if len(e.GetRaw()) == 0 {
-		fields, err := event.Fields(e)
-		if err != nil {
-			return nil, err
-		}
-		sum = sha256.Sum256(event.Submission(e, fields))
-	}
-	c := proto.Clone(e).(*eventv1.Event)
-	if c.Source == nil {
-		c.Source = &eventv1.Source{}
-	}
-	id := c.Source.GetNativeId()
-	c.Source.Conflict = id
-	c.Source.NativeId = proto.String(id + "!" + hex.EncodeToString(sum[:4]))
-	return c, nil
 }
 
 // layouts are how providers and their exports write times. A time without a zone is UTC.

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"idlog/log/source"
 	"idlog/log/source/auth0"
 	"idlog/log/source/okta"
@@ -63,35 +61,6 @@ func TestDerivedID(t *testing.T) {
 	}
 	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(events[0].Raw)); events[0].Source.GetNativeId() != want {
 		t.Errorf("id %s, want %s", events[0].Source.GetNativeId(), want)
-	}
-}
-
-func TestConflict(t *testing.T) {
-	e := source.New("m/1", []byte("{}"), nil, "id-1", "t")
-	before := proto.Clone(e)
-	c, err := source.Conflict(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256([]byte("{}"))
-	if want := fmt.Sprintf("id-1!%x", sum[:4]); c.Source.GetNativeId() != want || c.Source.Conflict != "id-1" {
-		t.Errorf("%s of %s, want %s", c.Source.GetNativeId(), c.Source.Conflict, want)
-	}
-	if !proto.Equal(before, e) {
-		t.Error("Conflict changed its argument")
-	}
-	if err := event.Check(c); err != nil {
-		t.Error(err)
-	}
-	e.Raw, e.RawMediaType = nil, ""
-	a, err := source.Conflict(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Outcome.Code = "other"
-	b, err := source.Conflict(e)
-	if err != nil || a.Source.GetNativeId() == b.Source.GetNativeId() {
-		t.Errorf("two events without raw take one id, %v", err)
 	}
 }
 

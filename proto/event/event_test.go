@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -174,11 +175,11 @@ func TestFieldsAscend(t *testing.T) {
 
 func TestSubmission(t *testing.T) {
 	e := typical()
-	before := event.Submission(e, fieldsOf(t, e))
+	before := event.Submission(fieldsOf(t, e))
 	e.Mapper = nil
-	direct := event.Submission(e, fieldsOf(t, e))
+	direct := event.Submission(fieldsOf(t, e))
 	event.Stamp(e, time.Unix(1, 0))
-	if got := event.Submission(e, fieldsOf(t, e)); string(got) != string(direct) {
+	if got := event.Submission(fieldsOf(t, e)); string(got) != string(direct) {
 		t.Error("stamping changed what was submitted")
 	}
 	if e.GetMapper() != event.DirectMapper || e.GetSchema() != event.Schema || e.GetTimes().GetReceived().GetSeconds() != 1 {
@@ -188,14 +189,35 @@ func TestSubmission(t *testing.T) {
 		t.Error("the mapper does not count")
 	}
 	raw(e)
-	withRaw := event.Submission(e, fieldsOf(t, e))
-	e.Actor.Display = "another mapping of the same bytes"
-	if got := event.Submission(e, fieldsOf(t, e)); string(got) != string(withRaw) {
-		t.Error("beside raw the fields count")
+	withRaw := event.Submission(fieldsOf(t, e))
+	if string(withRaw) == string(direct) {
+		t.Error("raw does not count")
 	}
-	raw(e, "")
-	if got := event.Submission(e, fieldsOf(t, e)); string(got) == string(withRaw) {
-		t.Error("raw counts though all of it is masked")
+	e.Actor.Display = "another mapping of the same bytes"
+	if got := event.Submission(fieldsOf(t, e)); string(got) == string(withRaw) {
+		t.Error("beside raw the fields do not count")
+	}
+}
+
+func TestConflicting(t *testing.T) {
+	e := typical()
+	raw(e)
+	before := proto.CloneOf(e)
+	id := e.GetSource().GetNativeId()
+	sum := sha256.Sum256(event.Submission(fieldsOf(t, e)))
+	c := event.Conflicting(e, fieldsOf(t, e))
+	if want := fmt.Sprintf("%s!%x", id, sum[:4]); c.Source.GetNativeId() != want || c.Source.Conflict != id {
+		t.Errorf("%s of %s, want %s", c.Source.GetNativeId(), c.Source.Conflict, want)
+	}
+	if !proto.Equal(before, e) {
+		t.Error("Conflicting changed its argument")
+	}
+	if err := event.Check(c); err != nil {
+		t.Error(err)
+	}
+	e.Outcome.Code = "other"
+	if other := event.Conflicting(e, fieldsOf(t, e)); other.Source.GetNativeId() == c.Source.GetNativeId() {
+		t.Error("two other mappings of the same bytes take one id")
 	}
 }
 

@@ -1,9 +1,10 @@
 package event
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -99,17 +100,13 @@ func Stamp(e *eventv1.Event, received time.Time) {
 	e.Times.Received = timestamppb.New(received)
 }
 
-// Submission returns the bytes by which two submissions under one id are compared: the masked raw bytes, or where
-// the source delivered none (or all of them are masked) every field that was sent. Both kinds begin with a byte of
-// their own. What the server added does not count, so the result is the same before and after [Stamp]. It
-// aliases nothing of its arguments.
+// Submission returns the bytes by which two submissions under one id are compared: every field that was sent, raw by its
+// hash. What the server added does not count, so the result is the same before and after [Stamp]. Another mapping of the
+// same raw bytes is another submission: the first one's receipt would be of fields that its sender never sent.
 //
-// fields are those of e, owners do not matter.
-func Submission(e *eventv1.Event, fields []seal.Field) []byte {
-	if len(e.GetRaw()) > 0 && !slices.Contains(e.GetRawMasked(), "") {
-		return append([]byte{kindRaw}, e.GetRaw()...)
-	}
-	b := []byte{kindNone}
+// fields are those of one event; owners do not matter. The result aliases nothing of them.
+func Submission(fields []seal.Field) []byte {
+	var b []byte
 	for _, f := range fields {
 		if f.Path == "schema" || f.Path == "times.received" || f.Path == "mapper" && string(f.Value[1:]) == DirectMapper {
 			continue
@@ -120,6 +117,20 @@ func Submission(e *eventv1.Event, fields []seal.Field) []byte {
 		b = append(b, f.Value...)
 	}
 	return b
+}
+
+// Conflicting returns a copy of an event under the id that it takes when another event of its source already has its own
+// (SPEC 2.10, Ids): `ID!` and 8 hex digits of a hash of the submission, source.conflict being ID, so that submitting it
+// again finds it again. fields are those of e.
+func Conflicting(e *eventv1.Event, fields []seal.Field) *eventv1.Event {
+	sum := sha256.Sum256(Submission(fields))
+	c := proto.CloneOf(e)
+	if c.Source == nil {
+		c.Source = &eventv1.Source{}
+	}
+	c.Source.Conflict = e.GetSource().GetNativeId()
+	c.Source.NativeId = proto.String(c.Source.Conflict + "!" + hex.EncodeToString(sum[:4]))
+	return c
 }
 
 // walker visits the fields of one event in path order, holds each to its rules, and collects them if asked.
