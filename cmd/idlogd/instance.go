@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 
+	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
 	"idlog/log/ingest"
 	"idlog/log/journal"
@@ -91,21 +93,17 @@ func openInstance(ctx context.Context, l *logConfig, withoutWitness []string, lo
 	if err != nil {
 		return in, err
 	}
-	if in.log, err = ilog.Open(ctx, conf); err != nil {
+	ticket, master, err := l.secrets()
+	if err != nil {
 		return in, err
 	}
-	master, err := vault.ReadMaster(l.Keys.Master)
-	if err != nil {
+	if in.log, err = ilog.Open(ctx, conf); err != nil {
 		return in, err
 	}
 	if in.vault, err = vault.Open(l.Subjects, master, logger); err != nil {
 		return in, err
 	}
 	if in.journal, err = journal.Open(l.Journal, logger); err != nil {
-		return in, err
-	}
-	ticket, err := readSecret(l.Keys.Ticket)
-	if err != nil {
 		return in, err
 	}
 	sources := make([]ingest.Source, len(l.Sources))
@@ -117,6 +115,29 @@ func openInstance(ctx context.Context, l *logConfig, withoutWitness []string, lo
 		TicketKey: ticket, AckTimeout: l.AckTimeout, MaxBacklog: l.MaxBacklog,
 	})
 	return in, err
+}
+
+// secrets reads the keys beside those of the log, and looks whether the stores
+// are there at all: what is missing is said before anything is opened.
+func (l *logConfig) secrets() (ticket string, m vault.Master, err error) {
+	if ticket, err = readSecret(l.Keys.Ticket); err != nil {
+		return ticket, m, err
+	}
+	if _, err = readSecret(l.Keys.Master); err != nil {
+		return ticket, m, err
+	}
+	if m, err = vault.ReadMaster(l.Keys.Master); err != nil {
+		return ticket, m, err
+	}
+	for _, dir := range []string{l.Journal, l.Subjects} {
+		if _, err := os.Stat(dir); err != nil {
+			return ticket, m, &serve.ExitError{
+				Code: serve.CodeInit, Err: fmt.Errorf("a store of the log is missing: %w", err),
+				Remedy: "look whether the right disk is mounted, or put it back; a log cannot go on without it",
+			}
+		}
+	}
+	return ticket, m, nil
 }
 
 // openAll opens every log, or none.
