@@ -17,7 +17,7 @@ import (
 )
 
 func serveCommand(env serve.Env) *cobra.Command {
-	var file string
+	var file, profile string
 	var listen listenConfig
 	var s serving
 	cmd := &cobra.Command{
@@ -37,7 +37,7 @@ func serveCommand(env serve.Env) *cobra.Command {
 				c.Listen.HTTP = listen.HTTP
 			}
 			s.logger = serve.Logger(env.Stderr, slog.LevelInfo)
-			return serveLogs(cmd.Context(), c, s)
+			return profiled(profile, func() error { return serveLogs(cmd.Context(), c, s) })
 		},
 	}
 	f := cmd.Flags()
@@ -45,6 +45,7 @@ func serveCommand(env serve.Env) *cobra.Command {
 	f.StringVar(&listen.GRPC, "listen-grpc", "", "address of the API, in place of the file's")
 	f.StringVar(&listen.HTTP, "listen-http", "", "address of the tiles, in place of the file's")
 	f.StringVar(&s.readyFile, "ready-file", "", "file to write the addresses to, once they accept")
+	f.StringVar(&profile, "cpu-profile", "", "file to write a CPU profile of the whole run to, in pprof's format; it must not exist")
 	f.StringSliceVar(&s.withoutWitness, "without-witness", nil, "sign after this start without the word of this witness on what it has seen")
 	return cmd
 }
