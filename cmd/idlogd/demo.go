@@ -51,6 +51,7 @@ type demo struct {
 	cosigners  int
 
 	receiptFile string
+	pending     bool // a line of progress stands on the terminal
 }
 
 // run logs the samples and ends with a receipt that was verified offline.
@@ -82,10 +83,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return fmt.Errorf("logging the samples of %s: %w", s.name, err)
 		}
 		d.line("logged", "%d events of %s, each receipt verified", len(receipts), s.name)
+		d.progress("logging the samples...")
 		if first == nil {
 			first = receipts[0]
 		}
 	}
+	now, err := c.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	d.line("size", "%d entries: these, and before them those of the persons in them", now.Checkpoint.Size)
 	d.receiptFile = filepath.Join(d.dir, "receipt.idlog-disclosure")
 	if err := saveReceipt(d.receiptFile, first); err != nil {
 		return err
@@ -230,9 +237,13 @@ func (d *demo) line(name, format string, args ...any) {
 	d.say("  %-11s %s\n", name, fmt.Sprintf(format, args...))
 }
 
-// progress shows what is being done, on a terminal only, until the next line.
+// progress shows what is being done, on a terminal only, until the next line
+// takes its place.
 func (d *demo) progress(what string) {
-	if f, ok := d.env.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		_, _ = fmt.Fprintf(f, "\r\x1b[K%s", what)
+	f, ok := d.env.Stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || !d.pending && what == "" {
+		return
 	}
+	_, _ = fmt.Fprintf(f, "\r\x1b[K%s", what)
+	d.pending = what != ""
 }

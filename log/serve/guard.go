@@ -18,7 +18,6 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
@@ -55,8 +54,8 @@ var rules = map[string]rule{
 	healthv1.Health_List_FullMethodName:  {open: true},
 	healthv1.Health_Watch_FullMethodName: {open: true},
 
-	reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName:      {},
-	reflectionv1alpha.ServerReflection_ServerReflectionInfo_FullMethodName: {},
+	reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName: {},
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo":  {}, // what older tools ask
 }
 
 // methodTable returns the rule of every method that g has registered, or names

@@ -20,7 +20,6 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -532,20 +531,36 @@ func TestReflection(t *testing.T) {
 			t.Errorf("services differ (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("v1alpha", func(t *testing.T) {
-		stream, err := reflectionv1alpha.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context())
+	t.Run("v1alpha", func(t *testing.T) { // the same messages under an older name
+		stream, err := s.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+			"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := stream.Send(&reflectionv1alpha.ServerReflectionRequest{MessageRequest: &reflectionv1alpha.ServerReflectionRequest_FileContainingSymbol{
+		if err := stream.SendMsg(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_FileContainingSymbol{
 			FileContainingSymbol: "idlog.log.v1.EventService"}}); err != nil {
 			t.Fatal(err)
 		}
-		res, err := stream.Recv()
-		if err != nil || len(res.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
+		res := new(reflectionv1.ServerReflectionResponse)
+		if err := stream.RecvMsg(res); err != nil || len(res.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
 			t.Errorf("%v, %v", res, err)
 		}
 	})
+}
+
+// A header list over the bound ends its call and no other.
+func TestOversizedHeaders(t *testing.T) {
+	s, _ := scripted(t, nil)
+	reads := logv1.NewLogServiceClient(s.conn)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-large", strings.Repeat("x", 17<<10))
+	_, err := reads.GetCheckpoint(ctx, &logv1.GetCheckpointRequest{})
+	if err == nil || status.Code(err) == codes.NotFound {
+		t.Errorf("17 KiB of headers: %v", err)
+	}
+	_, err = reads.GetCheckpoint(t.Context(), &logv1.GetCheckpointRequest{})
+	if got := ofError(t, err); got.Reason != "NOT_FOUND" {
+		t.Errorf("the call after it: %v", err)
+	}
 }
 
 func TestReflectionIsOff(t *testing.T) {
