@@ -42,6 +42,7 @@ type fakeLog struct {
 	t      testing.TB
 	before func([][]byte) // called by Append before it does anything
 	after  func()         // called by Append when all is in the log
+	signed func()         // called by Release when all is published
 
 	mu        sync.Mutex
 	log       *prototest.Log
@@ -108,12 +109,15 @@ func (f *fakeLog) Entry(_ context.Context, i int64) ([]byte, error) {
 
 func (f *fakeLog) Release(size int64) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if size > int64(len(f.log.Leaves)) || size < f.released {
 		f.t.Errorf("released %d after %d, of %d", size, f.released, len(f.log.Leaves))
 	}
 	f.released = size
 	f.publish()
+	f.mu.Unlock()
+	if f.signed != nil {
+		f.signed()
+	}
 }
 
 // publish publishes what is released. mu is held.
@@ -263,6 +267,8 @@ func (w *world) start() {
 func (w *world) crashed() *world {
 	w.t.Helper()
 	c := &world{t: w.t, dir: w.t.TempDir(), master: w.master, config: w.config, ids: w.ids, log: newFakeLog(w.t, w.log.leaves())}
+	c.log.published, _ = w.log.Published()
+	c.log.released = c.log.published.Size
 	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
 		w.t.Fatal(err)
 	}
