@@ -162,6 +162,12 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return err
 	}
 	defer give()
+	if s.methods[info.FullMethod].open { // health, which does not know of our drain
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.parting, cancel)()
+	}
 	return s.told(ctx, info.FullMethod, handler(srv, &guardedStream{ss, ctx, s}))
 }
 

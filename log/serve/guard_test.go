@@ -477,6 +477,13 @@ func TestHealth(t *testing.T) {
 	next(healthv1.HealthCheckResponse_SERVING)
 	s.stop()
 	next(healthv1.HealthCheckResponse_NOT_SERVING)
+	// Who watches health does not hold up the drain.
+	if _, err := watch.Recv(); err == nil {
+		t.Error("a watcher of health outlives the drain")
+	}
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
 }
 
 // At a drain an open stream is told to come back.
@@ -504,6 +511,52 @@ func TestDrainEndsStreams(t *testing.T) {
 	_, err = submit.Recv()
 	if diff := cmp.Diff(want, ofError(t, err)); diff != "" {
 		t.Errorf("submit: error differs (-want +got):\n%s", diff)
+	}
+}
+
+// A call that is in flight when the drain begins is answered, and a new one is not.
+func TestDrainAnswersWhatIsInFlight(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s, _ := scripted(t, func(context.Context, ingest.Request) ([]ingest.Answer, error) {
+		close(entered)
+		<-leave
+		return []ingest.Answer{{Ticket: &ingest.Ticket{Note: []byte("promised")}}}, nil
+	})
+	watch, err := healthv1.NewHealthClient(s.conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		res *logv1.SubmitEventsResponse
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		res, err := logv1.NewEventServiceClient(s.conn).SubmitEvents(t.Context(), request())
+		answered <- answer{res, err}
+	}()
+	<-entered
+	s.stop()
+	for { // until health says that the drain has begun
+		res, err := watch.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.GetStatus() == healthv1.HealthCheckResponse_NOT_SERVING {
+			break
+		}
+	}
+	select {
+	case err := <-s.done:
+		t.Fatalf("the server ended with a call in flight: %v", err)
+	case a := <-answered:
+		t.Fatalf("answered too early: %v", a)
+	default:
+	}
+	close(leave)
+	a := <-answered
+	if a.err != nil || string(a.res.GetResults()[0].GetTicket().GetNote()) != "promised" {
+		t.Errorf("the call in flight: %v, %v", a.res, a.err)
 	}
 }
 

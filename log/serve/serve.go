@@ -29,8 +29,9 @@ const (
 	maxAnswer     = 32 << 20 // bytes of an answer: 500 receipts, or an entry with its raw bytes
 	maxConns      = 2048     // connections open at once; more wait to be accepted
 	healthEvery   = 250 * time.Millisecond
-	drainAtMost   = 30 * time.Second // for calls in flight, then they are cut
-	maxStreamsPer = 256              // calls open on one connection
+	drainAtMost   = 30 * time.Second       // for calls in flight, then they are cut
+	partAfter     = 500 * time.Millisecond // from the drain until those who watch health are let go
+	maxStreamsPer = 256                    // calls open on one connection
 	maxHeaderList = 16 << 10
 )
 
@@ -84,6 +85,8 @@ type Server struct {
 
 	draining context.Context // ends when Serve begins to drain
 	drain    context.CancelFunc
+	parting  context.Context // ends a little later, when watchers of health have heard of it
+	part     context.CancelFunc
 }
 
 // New makes a server that listens nowhere yet. It refuses a configuration
@@ -106,6 +109,7 @@ func New(c Config) (*Server, error) {
 	limits := c.Limits.withDefaults()
 	s.calls, s.streams, s.bytes = newBudget("calls", limits.Calls), newBudget("streams", limits.Streams), newBudget("bytes", limits.Bytes)
 	s.draining, s.drain = context.WithCancel(context.Background())
+	s.parting, s.part = context.WithCancel(context.Background())
 
 	var err error
 	s.validator, err = protovalidate.New(protovalidate.WithMessages(
@@ -185,6 +189,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) stop() {
 	s.health.Shutdown()
 	s.drain()
+	part := time.AfterFunc(partAfter, s.part)
+	defer part.Stop()
 	// A stream handler that does not hear draining, or a caller that does not read, is cut.
 	cut := time.AfterFunc(drainAtMost, s.grpc.Stop)
 	defer cut.Stop()
