@@ -457,3 +457,26 @@ func TestNothingInClear(t *testing.T) {
 		}
 	}
 }
+
+// Whoever leaves early may come back: what was taken is taken once.
+func TestCallerLeaves(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.config.MaxBacklog = 500 })
+	var events []*eventv1.Event
+	for i := range 20 {
+		events = append(events, w.event(fmt.Sprint(i), fmt.Sprint("a", i), "b"))
+	}
+	for i := range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := w.Submit(ctx, request(events[i%20])); err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}()
+		cancel()
+		<-done
+	}
+	w.receipts(events...)
+	w.checkLog()
+}

@@ -281,6 +281,8 @@ func (in *Ingest) repeat(it *item, principal string) error {
 		r := refuse(logv1.Reason_REASON_OPENING_LOST, "an event with this id is in the log, but what opens it is lost")
 		r.Index = conflict.Index
 		return r
+	case errors.Is(err, vault.ErrCorrupt):
+		return corrupt(conflict.Index, err)
 	case err != nil:
 		return err
 	}
