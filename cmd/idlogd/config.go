@@ -89,7 +89,8 @@ type keyConfig struct {
 type sourceConfig struct {
 	// Name of the source instance: 1 to 64 of a-z, 0-9, ".", "_" and "-".
 	Name string `yaml:"name"`
-	// Issuer of the identifiers in its events, where the events do not name it.
+	// Issuer of the identifiers in its events, for connectors of this process whose events do not name it. Callers
+	// name it themselves.
 	Issuer string `yaml:"issuer,omitempty"`
 	// Principals that may write: the URI, DNS name or common name of a client certificate, or "local" for plaintext
 	// callers on this machine. Nobody else is let in.

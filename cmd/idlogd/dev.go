@@ -130,10 +130,14 @@ func devLog(ctx context.Context, o devOptions, cosigners []*cosigner) (*config, 
 		}
 	}
 	// The ports are new each time.
-	if err := os.Remove(c.Logs[0].Policy); err != nil {
-		return nil, fmt.Errorf("replacing the policy: %w", err)
+	text, err := policyText(keys, cosignerLines(cosigners))
+	if err != nil {
+		return nil, err
 	}
-	return c, writePolicy(c.Logs[0].Policy, keys, cosignerLines(cosigners))
+	if err := os.WriteFile(c.Logs[0].Policy, []byte(text), 0o644); err != nil {
+		return nil, fmt.Errorf("writing the policy: %w", err)
+	}
+	return c, nil
 }
 
 // serveAndShow serves the log, shows what it does, and then either ends or goes

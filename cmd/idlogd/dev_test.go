@@ -139,6 +139,23 @@ func TestInit(t *testing.T) {
 	exits(t, serve.CodePermission, "serve", "--config", config)
 }
 
+// A mistake in the options leaves nothing that the next attempt would stumble on.
+func TestInitLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(t.TempDir(), "bad.tlog-policy")
+	if err := os.WriteFile(bad, []byte("quorum nobody\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	acme := filepath.Join(dir, "acme")
+	exits(t, serve.CodeUsage, "init", "--dir", acme, "--family", "acme.example/id", "--witness-policy", bad)
+	exits(t, serve.CodeError, "init", "--dir", acme, "--family", "acme.example/id", "--witness-policy", filepath.Join(dir, "none"))
+	exits(t, serve.CodeUsage, "init", "--dir", acme, "--family", "acme.example/id", "--origin", "other.example/0")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("init left %v, %v", left, err)
+	}
+	exits(t, serve.CodeOK, "init", "--dir", acme, "--family", "acme.example/id")
+}
+
 func TestServeWithoutInit(t *testing.T) {
 	dir := t.TempDir()
 	_, errs := exits(t, serve.CodeInit, "serve", "--config", filepath.Join(dir, configName))

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,21 +112,31 @@ func initLog(ctx context.Context, o initOptions) (*config, error) {
 	if err != nil {
 		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
 	}
+	keys, err := makeKeys(o, &c.Logs[0])
+	if err != nil {
+		return nil, err
+	}
 	witnesses, err := witnessLines(o.witnessPolicy)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(o.dir, "keys"), 0o700); err != nil {
-		return nil, fmt.Errorf("making folders: %w", err)
-	}
-	vkeys, err := makeKeys(o, &c.Logs[0])
+	trusted, err := policyText(keys.vkeys, witnesses)
 	if err != nil {
 		return nil, err
 	}
-	if err := writePolicy(c.Logs[0].Policy, vkeys, witnesses); err != nil {
+	// Everything that can be wrong with the options has been found; now write.
+	if err := os.MkdirAll(filepath.Join(o.dir, "keys"), 0o700); err != nil {
+		return nil, fmt.Errorf("making folders: %w", err)
+	}
+	for _, file := range slices.Sorted(maps.Keys(keys.private)) {
+		if err := writeNew(file, keys.private[file]+"\n", 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if err := writeNew(c.Logs[0].Policy, trusted, 0o644); err != nil {
 		return nil, err
 	}
-	if err := writeNew(filepath.Join(o.dir, vkeyName), strings.Join(vkeys, "\n")+"\n", 0o644); err != nil {
+	if err := writeNew(filepath.Join(o.dir, vkeyName), strings.Join(keys.vkeys, "\n")+"\n", 0o644); err != nil {
 		return nil, err
 	}
 	if err := createLog(ctx, &c.Logs[0]); err != nil {
@@ -159,24 +171,29 @@ func initConfig(o initOptions) ([]byte, error) {
 	return b, nil
 }
 
-// makeKeys writes the private keys and returns the vkeys of the log.
-func makeKeys(o initOptions, l *logConfig) (vkeys []string, err error) {
+// newKeys are keys that were made and not yet written.
+type newKeys struct {
+	private map[string]string // by file
+	vkeys   []string          // of the log, in the order of their lines
+}
+
+// makeKeys makes the keys of the log and of its tickets.
+func makeKeys(o initOptions, l *logConfig) (*newKeys, error) {
+	k := &newKeys{private: make(map[string]string)}
 	algs := []checkpoint.Alg{checkpoint.Ed25519, checkpoint.MLDSA44}
 	for i, file := range l.Keys.Log {
 		skey, vkey, err := checkpoint.GenerateKey(o.origin, algs[i], checkpoint.LogRole)
 		if err != nil {
 			return nil, fmt.Errorf("making the log key: %w", err)
 		}
-		if err := writeNew(file, skey+"\n", 0o600); err != nil {
-			return nil, err
-		}
-		vkeys = append(vkeys, vkey)
+		k.private[file], k.vkeys = skey, append(k.vkeys, vkey)
 	}
 	skey, _, err := checkpoint.GenerateKey(o.family+"/ticket", checkpoint.Ed25519, checkpoint.LogRole)
 	if err != nil {
 		return nil, fmt.Errorf("making the ticket key: %w", err)
 	}
-	return vkeys, writeNew(l.Keys.Ticket, skey+"\n", 0o600)
+	k.private[l.Keys.Ticket] = skey
+	return k, nil
 }
 
 // witnessLines reads the witness, group and quorum lines of a policy file.
@@ -198,17 +215,17 @@ func witnessLines(file string) (string, error) {
 	return kept.String(), nil
 }
 
-// writePolicy writes the readers' policy, once it is one.
-func writePolicy(file string, vkeys []string, witnesses string) error {
+// policyText is the readers' policy, once it is one.
+func policyText(vkeys []string, witnesses string) (string, error) {
 	var text strings.Builder
 	for _, v := range vkeys {
 		text.WriteString("log " + v + "\n")
 	}
 	text.WriteString(witnesses)
 	if _, err := policy.Parse([]byte(text.String())); err != nil {
-		return serve.Usagef("making the policy: %w", err)
+		return "", serve.Usagef("making the policy: %w", err)
 	}
-	return writeNew(file, text.String(), 0o644)
+	return text.String(), nil
 }
 
 // writeNew writes a file that must not exist yet, durably.
