@@ -123,8 +123,8 @@ const (
 )
 
 // newSite makes the keys, starts the witnesses and leaves the log initialised and not yet served. The programs of bin may
-// be built otherwise than those of witnessBin, which are honest.
-func newSite(t *testing.T, bin, witnessBin string) *site {
+// be built otherwise than those of witnessBin, which are honest. Sources are beside testSource, each as init has them.
+func newSite(t *testing.T, bin, witnessBin string, sources ...string) *site {
 	t.Helper()
 	s := &site{t: t, bin: bin, dir: t.TempDir()}
 	var lines []string
@@ -141,7 +141,11 @@ func newSite(t *testing.T, bin, witnessBin string) *site {
 	if err := os.WriteFile(witnessPolicy, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, s.idlogd(), "init", "--dir", s.path("log"), "--family", family, "--source", testSource+"=https://acme.example", "--witness-policy", witnessPolicy)
+	args := []string{"init", "--dir", s.path("log"), "--family", family, "--witness-policy", witnessPolicy}
+	for _, source := range append([]string{testSource + "=https://acme.example"}, sources...) {
+		args = append(args, "--source", source)
+	}
+	run(t, s.idlogd(), args...)
 	vkey, err := os.ReadFile(s.path("log", "log.vkey"))
 	if err != nil {
 		t.Fatal(err)
