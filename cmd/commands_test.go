@@ -174,6 +174,14 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}))
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(lines.String()), 0o600))
 	},
+	// certs DIR NAME... makes an authority, ca.pem, and of it server.pem and server.key for this machine, and NAME.pem and
+	// NAME.key for each client, whose principal is spiffe://acme.example/NAME.
+	"certs": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 1 {
+			ts.Fatalf("usage: certs DIR NAME...")
+		}
+		ts.Check(makeCertificates(ts.MkAbs(args[0]), args[1:]))
+	},
 	// setenv NAME FILE sets a variable to a file's text without its last newline.
 	"setenv": func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 2 {
