@@ -313,29 +313,20 @@ func (j *Journal) Get(ctx context.Context, key leaf.Hash) (*Row, error) {
 // get is Get without waiting: a row without index that is not in open yet comes
 // back with neither index nor done. The holder of the token never sees that.
 func (j *Journal) get(key leaf.Hash) (*Row, error) {
-	for {
+	var r *Row
+	for range 2 { // between two looks a commit may have opened the row, or Sequenced stored its index
 		j.mu.Lock()
-		r := j.open[key]
+		open := j.open[key]
 		j.mu.Unlock()
-		if r != nil {
-			return r, nil
+		if open != nil {
+			return open, nil
 		}
-		r, err := j.read(key)
-		if err != nil || r == nil || r.Index() >= 0 {
+		var err error
+		if r, err = j.read(key); err != nil || r == nil || r.Index() >= 0 {
 			return r, err
 		}
-		// Between the two looks Sequenced may have stored the index.
-		j.mu.Lock()
-		late := j.open[key]
-		j.mu.Unlock()
-		if late != nil {
-			return late, nil
-		}
-		if again, err := j.read(key); err != nil || again.Index() >= 0 {
-			return again, err
-		}
-		return r, nil
 	}
+	return r, nil
 }
 
 // Take waits until some row may go into the log, and returns at most limit of
