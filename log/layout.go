@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"idlog/log/internal/atomicfile"
 	"idlog/proto/checkpoint"
 )
@@ -170,7 +172,7 @@ func ClearRefusal(heads string, now time.Time) error {
 
 // check refuses a configuration that cannot keep our promises, and returns the
 // verifiers of the signers' keys.
-func (c *Config) check() ([]verifier, error) {
+func (c *Config) check() ([]note.Verifier, error) {
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return nil, err
@@ -185,7 +187,7 @@ func (c *Config) check() ([]verifier, error) {
 	if len(c.Signers) == 0 || len(c.Signers) != len(c.VKeys) {
 		return nil, fmt.Errorf("configuring log %s: %d signers with %d vkeys, want one each", c.Origin, len(c.Signers), len(c.VKeys))
 	}
-	var vs []verifier
+	var vs []note.Verifier
 	for i, s := range c.Signers {
 		v, err := checkpoint.NewVerifier(c.VKeys[i])
 		if err != nil {

@@ -48,6 +48,7 @@ import (
 
 	"idlog/log/heads"
 	"idlog/log/internal/atomicfile"
+	"idlog/log/quorum"
 	"idlog/log/store"
 	"idlog/log/store/posix"
 	"idlog/proto/checkpoint"
@@ -58,8 +59,6 @@ import (
 // ErrFatal is in every error after which the process must end and verify from
 // disk: the write path failed, and what it did is unknown.
 var ErrFatal = errors.New("the write path failed; restart to verify from disk")
-
-type verifier = note.Verifier
 
 // Config is all that a log is told.
 type Config struct {
@@ -105,12 +104,12 @@ type Published struct {
 // A Log is an open log.
 type Log struct {
 	cfg       Config
-	keys      []verifier
+	keys      []note.Verifier
 	store     store.Backend
 	appender  store.Appender
 	heads     *heads.File // written by the goroutine in Run
 	locks     []*os.File
-	witnesses []*witness
+	witnesses *quorum.Caller
 	guard     *guard // owned by the goroutine in Run
 	edge      edge
 
@@ -196,16 +195,12 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{cfg: c, keys: keys, wake: make(chan struct{}, 1), changed: make(chan struct{})}
-	if c.Policy != nil {
-		client := witnessClient(c.HTTP)
-		for _, pw := range c.Policy.Witnesses {
-			w, err := newWitness(pw, &c, keys, client)
-			if err != nil {
-				return nil, fmt.Errorf("configuring log %s: %w", c.Origin, err)
-			}
-			w.prove = l.Consistency
-			l.witnesses = append(l.witnesses, w)
-		}
+	l.witnesses, err = quorum.New(quorum.Config{
+		Origin: c.Origin, Keys: keys, Policy: c.Policy, Without: c.WithoutWitness,
+		Prove: l.Consistency, HTTP: c.HTTP, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configuring log %s: %w", c.Origin, err)
 	}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.unlock())
@@ -257,12 +252,9 @@ func (l *Log) Run(ctx context.Context) error {
 		return errors.New("running log: Run was called before")
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	answers := make(chan answer)
-	for _, w := range l.witnesses {
-		g.Go(func() error { return w.run(ctx, answers) })
-	}
+	g.Go(func() error { return l.witnesses.Run(ctx) })
 	g.Go(func() error {
-		if err := newPublisher(l, answers).run(ctx); err != nil && ctx.Err() == nil {
+		if err := (&publisher{l: l}).run(ctx); err != nil && ctx.Err() == nil {
 			return l.fail(fmt.Errorf("publishing: %w", err))
 		}
 		return nil

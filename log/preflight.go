@@ -213,7 +213,7 @@ func (l *Log) checkPublished(ctx context.Context, size int64, root leaf.Hash, hw
 	} else if err != nil {
 		return refuse(name, err.Error(), "remove it if the disk is sound: it is made again from the heads file")
 	}
-	c, err := verifyNote(note, l.cfg.Origin, l.keys, true)
+	c, err := l.openNote(note)
 	if err != nil {
 		return refuse(name, err.Error(), "remove it: it is made again from the heads file")
 	}
@@ -243,7 +243,7 @@ func (l *Log) healPublished() error {
 	if err != nil {
 		return err
 	}
-	c, err := verifyNote(note, l.cfg.Origin, l.keys, true)
+	c, err := l.openNote(note)
 	if err != nil {
 		return fmt.Errorf("publishing from the archive: %w", err)
 	}
@@ -252,4 +252,13 @@ func (l *Log) healPublished() error {
 	}
 	l.published = Published{Size: c.Size, Root: c.Root, Note: note}
 	return nil
+}
+
+// openNote returns the checkpoint of a note that all our keys must have signed.
+func (l *Log) openNote(note []byte) (checkpoint.Checkpoint, error) {
+	c, by, err := checkpoint.Open(note, l.cfg.Origin, l.keys...)
+	if err == nil && by < len(l.keys) {
+		err = errors.New("it is not signed by the log's keys")
+	}
+	return c, err
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
-	"idlog/log/heads"
 	"idlog/log/internal/atomicfile"
+	"idlog/log/quorum"
 	"idlog/proto/checkpoint"
 	"idlog/proto/leaf"
 )
@@ -17,29 +15,9 @@ import (
 // A publisher makes checkpoints of released trees, one at a time. It belongs to
 // one goroutine, which alone writes the heads file and asks the signers.
 type publisher struct {
-	l       *Log
-	answers chan answer
-
-	round    int64
-	cosigned map[string]checkpoint.Signature // by witness name, in this round
-	asked    map[string]asked                // by witness name, since the start
-	free     bool                            // enough witnesses have answered since the start
-	signed   time.Time                       // last signature over a new tree
-	fresh    time.Time                       // last quorum
-}
-
-// quorumAlarm is how long a quorum may be missing before the operator hears it.
-const quorumAlarm = 30 * time.Second
-
-// asked is what a witness has said since the start.
-type asked struct {
-	answered bool // which tree it has seen, and that is not above ours
-	claims   bool // that it has seen another, without proof
-	failing  bool
-}
-
-func newPublisher(l *Log, answers chan answer) *publisher {
-	return &publisher{l: l, answers: answers, asked: make(map[string]asked)}
+	l      *Log
+	signed time.Time // last signature over a new tree
+	fresh  time.Time // last quorum
 }
 
 // run publishes until ctx ends. It returns only errors of the disk and the
@@ -63,7 +41,7 @@ func (p *publisher) run(ctx context.Context) error {
 	}
 	for { // witnesses may still be answering
 		select {
-		case <-p.answers:
+		case <-p.l.witnesses.Answers():
 		case <-ctx.Done():
 			return nil
 		}
@@ -117,7 +95,8 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 
 	// 5. Only now the note goes out: collect the quorum, and at the first time
 	// the word of the witnesses on what they have seen.
-	if err := p.collect(ctx, h); err != nil {
+	cosigned, err := l.witnesses.Collect(ctx, h, p.take)
+	if err != nil {
 		return err
 	}
 	if size == 0 {
@@ -125,7 +104,6 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	}
 
 	// 6. Archive the cosignatures, durably.
-	cosigned := p.inOrder()
 	if err := l.heads.AppendQuorum(cosigned); err != nil {
 		return err
 	}
@@ -202,7 +180,7 @@ func (p *publisher) next(ctx context.Context) (int64, error) {
 		select {
 		case <-l.wake:
 		case <-timer:
-		case a := <-p.answers:
+		case a := <-l.witnesses.Answers():
 			if err := p.take(a); err != nil {
 				return 0, err
 			}
@@ -212,88 +190,36 @@ func (p *publisher) next(ctx context.Context) (int64, error) {
 	}
 }
 
-// collect asks every witness to cosign a head and returns when a quorum has,
-// and when enough have answered since the start.
-func (p *publisher) collect(ctx context.Context, h *heads.Head) error {
-	p.round++
-	p.cosigned = make(map[string]checkpoint.Signature)
-	r := &round{number: p.round, head: h, note: h.Note()}
-	for _, w := range p.l.witnesses {
-		w.ask(r)
-	}
-	alarm := time.NewTimer(quorumAlarm)
-	defer alarm.Stop()
-	for !p.released() || h.Size > 0 && !p.quorum() {
-		select {
-		case <-alarm.C:
-			p.l.cfg.Logger.Error("no quorum: nothing is published until it is back", "log", p.l.cfg.Origin, "size", h.Size, "have", len(p.cosigned), "witnesses_answered_since_start", p.free)
-		case a := <-p.answers:
-			if err := p.take(a); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// take accounts for one answer. A proof that we signed what the heads file does
-// not know is a verdict.
-func (p *publisher) take(a answer) error {
-	l := p.l
-	if a.proof != nil {
+// take accounts for one answer of a witness. A proof that we signed what the
+// heads file does not know is a verdict; a cosignature that nobody waits for is
+// archived.
+func (p *publisher) take(a quorum.Answer) error {
+	if a.Proof != nil {
 		if err := p.judge(a); err != nil {
 			return err
 		}
 	}
-	state := p.asked[a.from.name]
-	logger := l.cfg.Logger.With("log", l.cfg.Origin, "witness", a.from.name)
-	// Anybody may bring our newest checkpoint to a witness before we do.
-	claims := a.claims && (a.claimed > l.heads.Last().Size || a.claimed == a.size)
-	switch {
-	case claims && !state.claims:
-		logger.Error("a witness claims without proof that it has cosigned a tree which this log did not sign; it is set aside", "size", a.claimed, "error", a.err)
-	case a.err != nil && !state.failing:
-		logger.Warn("a witness fails", "error", a.err)
-	case a.err == nil && state.failing:
-		logger.Info("a witness is back")
+	if late := p.l.witnesses.Take(a); late != nil {
+		return p.l.heads.AppendLate(a.Size, late)
 	}
-	state.answered = state.answered || a.answered
-	state.claims, state.failing = claims, a.err != nil
-	p.asked[a.from.name] = state
-	switch {
-	case a.sigs == nil:
-		return nil
-	case a.round == p.round:
-		if _, again := p.cosigned[a.from.name]; !again && !(p.released() && p.quorum()) {
-			p.cosigned[a.from.name] = a.sigs[0]
-			return nil
-		}
-	}
-	return l.heads.AppendLate(a.size, a.sigs)
+	return nil
 }
 
 // judge decides whether a checkpoint under our key, shown by a witness, is one
 // that the heads file authorised.
-func (p *publisher) judge(a answer) error {
-	l := p.l
-	c, err := verifyNote(a.proof, l.cfg.Origin, l.keys, false)
-	if err != nil {
-		return err
-	}
-	hwm := l.heads.Last()
-	verdict := &refusal{evidence: [][]byte{a.proof, hwm.Note()}}
-	if c.Size > hwm.Size {
-		verdict.reason = fmt.Sprintf("witness %s has a checkpoint of size %d under our key, above the high-water mark %d: the log and its heads were put back from an old copy, or the key is used elsewhere", a.from.name, c.Size, hwm.Size)
+func (p *publisher) judge(a quorum.Answer) error {
+	hwm := p.l.heads.Last()
+	verdict := &refusal{evidence: [][]byte{a.Proof, hwm.Note()}}
+	if a.Shown.Size > hwm.Size {
+		verdict.reason = fmt.Sprintf("witness %s has a checkpoint of size %d under our key, above the high-water mark %d: the log and its heads were put back from an old copy, or the key is used elsewhere", a.Witness, a.Shown.Size, hwm.Size)
 		return verdict
 	}
-	root, err := l.rootAt(c.Size)
+	root, err := p.l.rootAt(a.Shown.Size)
 	if err != nil {
 		return err
 	}
-	if root != c.Root {
-		verdict.reason = fmt.Sprintf("witness %s has a checkpoint of size %d under our key with another root: the key is used elsewhere", a.from.name, c.Size)
+	if root != a.Shown.Root {
+		verdict.reason = fmt.Sprintf("witness %s has a checkpoint of size %d under our key with another root: the key is used elsewhere", a.Witness, a.Shown.Size)
 		return verdict
 	}
 	return nil
@@ -306,57 +232,4 @@ func (l *Log) rootAt(size int64) (leaf.Hash, error) {
 		return leaf.Hash{}, err
 	}
 	return rootOf(rangeOf(size, peaks)), nil
-}
-
-// quorum reports whether the cosignatures of this round suffice.
-func (p *publisher) quorum() bool {
-	if p.l.cfg.Policy == nil {
-		return true
-	}
-	have := make(map[string]bool, len(p.cosigned))
-	for name := range p.cosigned {
-		have[name] = true
-	}
-	return p.l.cfg.Policy.Satisfied(have)
-}
-
-// released reports whether a new tree may be signed after this start: those
-// witnesses whose word is missing, or who claim what they cannot prove, contain
-// no quorum, and the operator has named those who are missing. Without it, a log
-// put back from a copy, heads and all, would sign a second history.
-func (p *publisher) released() bool {
-	if p.free {
-		return true
-	}
-	p.free = true
-	policy := p.l.cfg.Policy
-	if policy == nil || policy.Satisfied(nil) {
-		return true
-	}
-	silent := make(map[string]bool)
-	for _, w := range p.l.witnesses {
-		switch state := p.asked[w.name]; {
-		case state.claims:
-			silent[w.name] = true
-		case !state.answered:
-			silent[w.name] = true
-			p.free = p.free && slices.Contains(p.l.cfg.WithoutWitness, w.name)
-		}
-	}
-	p.free = p.free && !policy.Satisfied(silent)
-	if p.free && len(silent) > 0 {
-		p.l.cfg.Logger.Warn("signing without the word of every witness on what it has seen", "log", p.l.cfg.Origin, "silent", slices.Sorted(maps.Keys(silent)))
-	}
-	return p.free
-}
-
-// inOrder returns the cosignatures of this round in the order of the policy.
-func (p *publisher) inOrder() []checkpoint.Signature {
-	var sigs []checkpoint.Signature
-	for _, w := range p.l.witnesses {
-		if s, ok := p.cosigned[w.name]; ok {
-			sigs = append(sigs, s)
-		}
-	}
-	return sigs
 }

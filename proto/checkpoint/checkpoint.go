@@ -39,6 +39,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -215,6 +216,33 @@ func parseSignature(line string) (Signature, error) {
 func (s Signature) Line() []byte {
 	raw := append(binary.BigEndian.AppendUint32(nil, s.ID), s.Bytes...)
 	return fmt.Appendf(nil, "— %s %s\n", s.Name, base64.StdEncoding.EncodeToString(raw))
+}
+
+// By reports whether the signature names the key of v and verifies over text
+// with it.
+func (s Signature) By(v note.Verifier, text []byte) bool {
+	return s.Name == v.Name() && s.ID == v.KeyHash() && v.Verify(text, s.Bytes)
+}
+
+// Open returns the checkpoint of a note that must be of this origin, and how
+// many of the keys signed it. Lines that do not verify are passed over.
+func Open(signed []byte, origin string, keys ...note.Verifier) (c Checkpoint, by int, err error) {
+	text, sigs, err := Split(signed)
+	if err != nil {
+		return Checkpoint{}, 0, err
+	}
+	if c, err = Parse(text); err != nil {
+		return Checkpoint{}, 0, err
+	}
+	if c.Origin != origin {
+		return Checkpoint{}, 0, fmt.Errorf("opening checkpoint: its origin is %q, not %s", c.Origin, origin)
+	}
+	for _, k := range keys {
+		if slices.ContainsFunc(sigs, func(s Signature) bool { return s.By(k, text) }) {
+			by++
+		}
+	}
+	return c, by, nil
 }
 
 // Join is the inverse of Split: the text, an empty line, the signature lines.

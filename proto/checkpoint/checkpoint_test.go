@@ -206,6 +206,51 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
+func TestOpen(t *testing.T) {
+	l := testLog()
+	other := prototest.NewKey(l.Origin, checkpoint.MLDSA44, checkpoint.LogRole)
+	renamed := prototest.NewKeyFromSeed("log.example/id/2027", checkpoint.Ed25519, checkpoint.LogRole, l.Keys[0].Seed())
+	var keys []note.Verifier
+	for _, k := range []prototest.Key{l.Keys[0], other} {
+		v, err := checkpoint.NewVerifier(k.VKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, v)
+	}
+	c := l.Checkpoint(21)
+	false1 := l.Keys[0].Sign(l.Checkpoint(20).Format(), 1)
+	good := l.Keys[0].Sign(c.Format(), 1)
+	for name, test := range map[string]struct {
+		note []byte
+		by   int
+	}{
+		"one":             {prototest.Note(c, 1, l.Keys...), 1},
+		"both":            {prototest.Note(c, 1, other, l.Keys[0]), 2},
+		"the same twice":  {prototest.Note(c, 1, other, other), 1},
+		"none":            {prototest.Note(c, 1, renamed), 0},
+		"false":           {checkpoint.Join(c.Format(), false1), 0},
+		"false, then not": {checkpoint.Join(c.Format(), false1, good), 1},
+	} {
+		got, by, err := checkpoint.Open(test.note, l.Origin, keys...)
+		if err != nil || by != test.by {
+			t.Errorf("%s: signed by %d, %v; want %d", name, by, err, test.by)
+		}
+		if diff := cmp.Diff(c, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"other origin": prototest.NewLog("other.example/id", l.Keys...).Note(0, 1),
+		"no note":      c.Format(),
+		"not a text":   checkpoint.Join([]byte("text\n"), good),
+	} {
+		if _, _, err := checkpoint.Open(b, l.Origin, keys...); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
 // TestNoteReadsOurs holds that the note package of the Go project, which others
 // use, reads what we sign and signs what we read.
 func TestNoteReadsOurs(t *testing.T) {

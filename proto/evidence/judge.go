@@ -100,7 +100,7 @@ func open(note []byte, p *policy.Policy) (signed, error) {
 	verifies := func(vkey string) bool {
 		v, err := checkpoint.NewVerifier(vkey)
 		return err == nil && slices.ContainsFunc(sigs, func(sig checkpoint.Signature) bool {
-			return sig.Name == v.Name() && sig.ID == v.KeyHash() && v.Verify(text, sig.Bytes)
+			return sig.By(v, text)
 		})
 	}
 	for _, l := range p.Logs {

@@ -1,4 +1,4 @@
-package log
+package quorum
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"idlog/log/heads"
 	"idlog/proto/checkpoint"
 	"idlog/proto/cosign"
@@ -22,10 +24,10 @@ import (
 )
 
 const (
-	witnessTimeout = 2 * time.Second // of one request
-	witnessReply   = 16 << 10        // bytes read of a reply: five ML-DSA-44 lines
-	backoffMin     = 50 * time.Millisecond
-	backoffMax     = 3 * time.Second // so that publishing resumes within seconds
+	timeout    = 2 * time.Second // of one request
+	maxReply   = 16 << 10        // bytes read of a reply: five ML-DSA-44 lines
+	backoffMin = 50 * time.Millisecond
+	backoffMax = 3 * time.Second // so that publishing resumes within seconds
 )
 
 // A round asks every witness to cosign one signed checkpoint.
@@ -35,32 +37,14 @@ type round struct {
 	note   []byte
 }
 
-// An answer is what one witness had to say in one round.
-type answer struct {
-	from  *witness
-	round int64
-	size  int64
-	// sigs are cosignatures of that size, verified with the witness's key.
-	sigs []checkpoint.Signature
-	// answered: the witness said which size it has seen, and it is not above ours.
-	answered bool
-	// claims: it said that it has cosigned a tree of size claimed that is not
-	// under this one. proof is a checkpoint of ours that it shows for it, or nil:
-	// then it is the unsigned word of one witness.
-	claims  bool
-	claimed int64
-	proof   []byte
-	err     error
-}
-
 // A witness is the caller of one witness of the policy. Its run goroutine owns
 // it; the publisher hands rounds in and reads answers.
 type witness struct {
 	name     string
 	url      string
-	verifier verifier
+	verifier note.Verifier
 	origin   string
-	keys     []verifier // ours
+	keys     []note.Verifier // ours
 	client   *http.Client
 	prove    func(ctx context.Context, from, to int64) ([]leaf.Hash, error)
 	rounds   chan *round // holds the newest; the publisher replaces it
@@ -69,7 +53,7 @@ type witness struct {
 
 // newWitness checks a witness of the policy. One without a URL cannot be called:
 // its word and its cosignature are missing.
-func newWitness(w policy.Witness, c *Config, keys []verifier, client *http.Client) (*witness, error) {
+func newWitness(w policy.Witness, c *Config, client *http.Client) (*witness, error) {
 	v, err := checkpoint.NewVerifier(w.VKey)
 	if err != nil {
 		return nil, fmt.Errorf("witness %s: %w", w.Name, err)
@@ -82,8 +66,8 @@ func newWitness(w policy.Witness, c *Config, keys []verifier, client *http.Clien
 		return nil, fmt.Errorf("witness %s: %q is not an https URL, nor one of this host", w.Name, w.URL)
 	}
 	return &witness{
-		name: w.Name, url: strings.TrimSuffix(w.URL, "/"), verifier: v, origin: c.Origin, keys: keys,
-		client: client, rounds: make(chan *round, 1),
+		name: w.Name, url: strings.TrimSuffix(w.URL, "/"), verifier: v, origin: c.Origin, keys: c.Keys,
+		client: client, prove: c.Prove, rounds: make(chan *round, 1),
 	}, nil
 }
 
@@ -92,13 +76,13 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// witnessClient takes the caller's transport and lets no redirect lead it
+// callClient takes the caller's transport and lets no redirect lead it
 // elsewhere.
-func witnessClient(c *http.Client) *http.Client {
+func callClient(c *http.Client) *http.Client {
 	if c == nil {
 		c = &http.Client{Transport: &http.Transport{
 			DisableCompression: true, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
-			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: witnessTimeout,
+			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: timeout,
 		}}
 	}
 	own := *c
@@ -119,7 +103,7 @@ func (w *witness) ask(r *round) {
 
 // run answers rounds until ctx ends. A round that failed is tried again, later
 // and later, until a newer one takes its place.
-func (w *witness) run(ctx context.Context, answers chan<- answer) error {
+func (w *witness) run(ctx context.Context, answers chan<- Answer) error {
 	var r *round
 	backoff := backoffMin
 	for {
@@ -155,8 +139,8 @@ func (w *witness) run(ctx context.Context, answers chan<- answer) error {
 
 // cosign makes one attempt: one request, and a second one if the witness names
 // another size than we thought it has.
-func (w *witness) cosign(ctx context.Context, r *round) answer {
-	a := answer{from: w, round: r.number, size: r.head.Size}
+func (w *witness) cosign(ctx context.Context, r *round) Answer {
+	a := Answer{Witness: w.name, round: r.number, Size: r.head.Size}
 	if w.url == "" {
 		a.err = fmt.Errorf("witness %s has no URL in the policy", w.name)
 		return a
@@ -176,7 +160,7 @@ func (w *witness) cosign(ctx context.Context, r *round) answer {
 			// It has a larger tree of ours, or another one of this size.
 			w.size = size
 			a.claims, a.claimed = true, size
-			a.proof, err = w.latest(ctx, &r.head.Checkpoint)
+			a.Proof, a.Shown, err = w.latest(ctx, &r.head.Checkpoint)
 			a.err = fmt.Errorf("witness %s says that it cosigned another tree of size %d: %w", w.name, size, err)
 			return a
 		}
@@ -192,7 +176,7 @@ func (w *witness) cosign(ctx context.Context, r *round) answer {
 // add sends one add-checkpoint request. It returns cosignatures, or nil and the
 // size of a 409.
 func (w *witness) add(ctx context.Context, r *round, old int64) ([]checkpoint.Signature, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	proof, err := w.prove(ctx, old, r.head.Size)
 	if err != nil {
@@ -245,24 +229,27 @@ func (w *witness) own(sigs []checkpoint.Signature, text []byte) ([]checkpoint.Si
 //
 // SPEC: tlog-witness: <monitoring prefix>/<hex SHA-256 of origin>/checkpoint. A
 // policy has only the submission prefix, which the two usually share.
-func (w *witness) latest(ctx context.Context, c *checkpoint.Checkpoint) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
+func (w *witness) latest(ctx context.Context, c *checkpoint.Checkpoint) ([]byte, checkpoint.Checkpoint, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	status, _, note, err := w.do(ctx, http.MethodGet, fmt.Sprintf("%s/%x/checkpoint", w.url, sha256.Sum256([]byte(w.origin))), nil)
+	none := checkpoint.Checkpoint{}
+	status, _, signed, err := w.do(ctx, http.MethodGet, fmt.Sprintf("%s/%x/checkpoint", w.url, sha256.Sum256([]byte(w.origin))), nil)
 	if err != nil {
-		return nil, err
+		return nil, none, err
 	}
 	if status != http.StatusOK {
-		return nil, fmt.Errorf("asking for proof: status %d", status)
+		return nil, none, fmt.Errorf("asking for proof: status %d", status)
 	}
-	seen, err := verifyNote(note, w.origin, w.keys, false)
-	if err != nil {
-		return nil, fmt.Errorf("asking for proof: %w", err)
+	seen, by, err := checkpoint.Open(signed, w.origin, w.keys...)
+	switch {
+	case err != nil:
+		return nil, none, fmt.Errorf("asking for proof: %w", err)
+	case by == 0:
+		return nil, none, errors.New("asking for proof: what it shows is not signed by the log's keys")
+	case seen.Size < c.Size || seen.Size == c.Size && seen.Root == c.Root:
+		return nil, none, fmt.Errorf("asking for proof: it shows size %d, which proves nothing", seen.Size)
 	}
-	if seen.Size < c.Size || seen.Size == c.Size && seen.Root == c.Root {
-		return nil, fmt.Errorf("asking for proof: it shows size %d, which proves nothing", seen.Size)
-	}
-	return note, errors.New("it has the proof")
+	return signed, seen, errors.New("it has the proof")
 }
 
 func (w *witness) do(ctx context.Context, method, target string, body []byte) (int, string, []byte, error) {
@@ -276,41 +263,12 @@ func (w *witness) do(ctx context.Context, method, target string, body []byte) (i
 		return 0, "", nil, err
 	}
 	defer resp.Body.Close()
-	reply, err := io.ReadAll(io.LimitReader(resp.Body, witnessReply+1))
+	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
 	if err != nil {
 		return 0, "", nil, err
 	}
-	if len(reply) > witnessReply {
-		return 0, "", nil, fmt.Errorf("its reply is larger than %d bytes", witnessReply)
+	if len(reply) > maxReply {
+		return 0, "", nil, fmt.Errorf("its reply is larger than %d bytes", maxReply)
 	}
 	return resp.StatusCode, resp.Header.Get("Content-Type"), reply, nil
-}
-
-// verifyNote returns the checkpoint of a note that our keys signed: all of
-// them, or any one if not all.
-func verifyNote(note []byte, origin string, keys []verifier, all bool) (checkpoint.Checkpoint, error) {
-	text, sigs, err := checkpoint.Split(note)
-	if err != nil {
-		return checkpoint.Checkpoint{}, err
-	}
-	c, err := checkpoint.Parse(text)
-	if err != nil {
-		return checkpoint.Checkpoint{}, err
-	}
-	if c.Origin != origin {
-		return checkpoint.Checkpoint{}, fmt.Errorf("its origin is %q", c.Origin)
-	}
-	signed := 0
-	for _, k := range keys {
-		for _, s := range sigs {
-			if s.Name == k.Name() && s.ID == k.KeyHash() && k.Verify(text, s.Bytes) {
-				signed++
-				break
-			}
-		}
-	}
-	if signed == 0 || all && signed < len(keys) {
-		return checkpoint.Checkpoint{}, errors.New("it is not signed by the log's keys")
-	}
-	return c, nil
 }
