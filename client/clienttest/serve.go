@@ -205,10 +205,15 @@ func (op *Operator) GetConsistencyProof(_ context.Context, req *logv1.GetConsist
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	size := op.Size()
-	if req.From > size {
+	if req.From > size || req.To > size {
 		return nil, beyond()
 	}
-	res := &logv1.GetConsistencyProofResponse{Checkpoint: op.note(size)}
+	res := &logv1.GetConsistencyProofResponse{}
+	if req.To > 0 {
+		size = req.To
+	} else {
+		res.Checkpoint = op.note(size)
+	}
 	if 0 < req.From && req.From < size {
 		p, err := tlog.ProveTree(size, req.From, tlog.HashReaderFunc(op.read))
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
 	ilog "idlog/log"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
@@ -162,14 +164,21 @@ func (ls *logService) GetConsistencyProof(ctx context.Context, req *logv1.GetCon
 	if err != nil {
 		return nil, err
 	}
-	if req.GetFrom() > p.Size {
-		return nil, covers(p, req.GetFrom())
+	from, to, note := req.GetFrom(), p.Size, p.Note
+	if req.GetTo() > 0 {
+		to, note = req.GetTo(), nil // the caller has it
 	}
-	hashes, err := l.Reader.Consistency(ctx, req.GetFrom(), p.Size)
+	if end := max(from, to); end > p.Size {
+		return nil, covers(p, end)
+	}
+	if from > to {
+		return nil, invalidRequest([]*errdetails.BadRequest_FieldViolation{violation("to", "order", "it is below from")})
+	}
+	hashes, err := l.Reader.Consistency(ctx, from, to)
 	if err != nil {
-		return nil, fmt.Errorf("proving consistency from %d: %w", req.GetFrom(), err)
+		return nil, fmt.Errorf("proving consistency from %d to %d: %w", from, to, err)
 	}
-	return &logv1.GetConsistencyProofResponse{Consistency: raw(hashes), Checkpoint: p.Note}, nil
+	return &logv1.GetConsistencyProofResponse{Consistency: raw(hashes), Checkpoint: note}, nil
 }
 
 // entry returns the leaf at index and its inclusion proof in p.

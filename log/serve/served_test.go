@@ -445,15 +445,33 @@ func TestReads(t *testing.T) {
 		t.Error(err)
 	}
 
+	between, err := s.reads.GetConsistencyProof(t.Context(), &logv1.GetConsistencyProofRequest{From: 1, To: small.Checkpoint.Size})
+	if err != nil || len(between.GetCheckpoint()) != 0 {
+		t.Fatalf("between two sizes: %q, %v", between.GetCheckpoint(), err)
+	}
+	hashes = nil
+	for _, h := range between.GetConsistency() {
+		hashes = append(hashes, leaf.Hash(h))
+	}
+	genesisRoot := leaf.HashOf(genesis.GetLeaf())
+	if err := proof.Consistency(1, small.Checkpoint.Size, genesisRoot, small.Checkpoint.Root, hashes); err != nil {
+		t.Error(err)
+	}
+
 	beyond := large.Checkpoint.Size
 	want := told{Code: codes.OutOfRange, Reason: "INDEX_OUT_OF_RANGE"}
 	_, getEntry := s.reads.GetEntry(t.Context(), &logv1.GetEntryRequest{Index: beyond})
 	_, getInclusion := s.reads.GetInclusionProof(t.Context(), &logv1.GetInclusionProofRequest{Index: beyond})
 	_, getConsistency := s.reads.GetConsistencyProof(t.Context(), &logv1.GetConsistencyProofRequest{From: beyond + 1})
-	for i, err := range []error{getEntry, getInclusion, getConsistency} {
+	_, toBeyond := s.reads.GetConsistencyProof(t.Context(), &logv1.GetConsistencyProofRequest{From: 1, To: beyond + 1})
+	_, backwards := s.reads.GetConsistencyProof(t.Context(), &logv1.GetConsistencyProofRequest{From: 2, To: 1})
+	for i, err := range []error{getEntry, getInclusion, getConsistency, toBeyond} {
 		if diff := cmp.Diff(want, ofError(t, err)); diff != "" {
 			t.Errorf("%d: error differs (-want +got):\n%s", i, diff)
 		}
+	}
+	if diff := cmp.Diff(told{Code: codes.InvalidArgument, Reason: "FIELD_INVALID", Fields: []string{"to"}}, ofError(t, backwards)); diff != "" {
+		t.Errorf("backwards: error differs (-want +got):\n%s", diff)
 	}
 	if _, err := s.reads.GetConsistencyProof(t.Context(), &logv1.GetConsistencyProofRequest{From: 0}); err != nil {
 		t.Errorf("from nothing: %v", err)

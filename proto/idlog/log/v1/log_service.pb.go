@@ -591,7 +591,9 @@ type GetConsistencyProofRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Log   string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
 	// Size of the older checkpoint.
-	From          int64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	From int64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Size of the newer checkpoint, which the caller then has; 0 means the newest.
+	To            int64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,10 +642,17 @@ func (x *GetConsistencyProofRequest) GetFrom() int64 {
 	return 0
 }
 
+func (x *GetConsistencyProofRequest) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
 type GetConsistencyProofResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Consistency [][]byte               `protobuf:"bytes,1,rep,name=consistency,proto3" json:"consistency,omitempty"`
-	// The newer checkpoint.
+	// The newest checkpoint if it is the newer one; empty if the caller named a size.
 	Checkpoint    []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -746,10 +755,11 @@ const file_idlog_log_v1_log_service_proto_rawDesc = "" +
 	"\tinclusion\x18\x01 \x03(\fR\tinclusion\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x02 \x01(\fR\n" +
-	"checkpoint\"U\n" +
+	"checkpoint\"n\n" +
 	"\x1aGetConsistencyProofRequest\x12\x1a\n" +
 	"\x03log\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x03log\x12\x1b\n" +
-	"\x04from\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04from\"_\n" +
+	"\x04from\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04from\x12\x17\n" +
+	"\x02to\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x02to\"_\n" +
 	"\x1bGetConsistencyProofResponse\x12 \n" +
 	"\vconsistency\x18\x01 \x03(\fR\vconsistency\x12\x1e\n" +
 	"\n" +
