@@ -230,4 +230,3 @@ func readDynamically(t *testing.T, s *site, r *reflected) {
 		t.Error(err)
 	}
 }
-
