@@ -7,6 +7,7 @@ import (
 
 	"idlog/client"
 	"idlog/client/clienttest"
+	"idlog/client/trust"
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
 )
@@ -15,7 +16,7 @@ import (
 // persons are known.
 func BenchmarkCheckReceipt(b *testing.B) {
 	op := clienttest.New(b)
-	c, err := client.New(client.Config{Target: op.Addr, Policy: op.Policy, State: client.NewMemoryState()})
+	c, err := client.New(client.Config{Target: op.Addr, Policy: op.Policy, State: trust.NewMemory()})
 	check(b, err)
 	defer c.Close()
 	sent := client.Sent{Source: clienttest.Source, At: time.Now(), Answered: time.Now()}

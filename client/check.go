@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"idlog/client/trust"
 	"idlog/proto/event"
 	"idlog/proto/evidence"
 	eventv1 "idlog/proto/idlog/event/v1"
@@ -97,7 +98,7 @@ func (c *Client) checkReceipt(ctx context.Context, src *source, sent *submission
 	at := received.AsTime()
 	repeat := r.GetIndex() < sent.before[cp.Checkpoint.Origin]
 	switch oldest := cp.Oldest(); {
-	case !repeat && sent.early(at, c.skew) && !c.state.holds(leafHash):
+	case !repeat && sent.early(at, c.skew) && !c.state.HoldsTicket(leafHash):
 		return fail(2, nil, "received at %s, before it was sent at %s", stamp(at), stamp(sent.first))
 	case at.After(sent.answered.Add(c.skew)):
 		return fail(2, nil, "received at %s, after the answer came at %s", stamp(at), stamp(sent.answered))
@@ -111,7 +112,7 @@ func (c *Client) checkReceipt(ctx context.Context, src *source, sent *submission
 	// etag of an included enrolment with index < mine, commit opens to T, tags 2/3 from T". All but the index was
 	// checked when the enrolments came; a person with several has the one that the leaf was tagged with.
 	for _, id := range sent.persons {
-		list, _ := c.enrolments.get(id)
+		list, _ := c.enrolments.Get(id)
 		if !slices.ContainsFunc(list, func(e enrolment) bool { return e.index < r.GetIndex() }) {
 			return fail(6, nil, "%s was not enrolled before the event", id)
 		}
@@ -235,7 +236,7 @@ func (c *Client) checkTicket(src *source, sent *submission, t *logv1.Ticket) (*T
 // handleOf returns the handle of an enrolled identifier that the leaf was
 // tagged with; if none was, one that it was not, so that the tags differ.
 func (c *Client) handleOf(id subject.Identifier, ev *leaf.Event, index int64) (t [32]byte, ok bool) {
-	list, _ := c.enrolments.get(id)
+	list, _ := c.enrolments.Get(id)
 	for _, e := range list {
 		if e.index >= index {
 			continue
@@ -296,10 +297,10 @@ func verdict(err error) bool {
 	if _, ok := errors.AsType[*Mismatch](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[*Fork](err); ok {
+	if _, ok := errors.AsType[*trust.Fork](err); ok {
 		return true
 	}
-	_, ok := errors.AsType[*Rollback](err)
+	_, ok := errors.AsType[*trust.Rollback](err)
 	return ok
 }
 
@@ -319,7 +320,7 @@ func (c *Client) convict(m *Mismatch, source string, sent *submission, r *logv1.
 			parts = []evidence.Part{{Type: evidence.Proof, Data: b}}
 		}
 	}
-	m.Evidence, m.File, err = c.state.save(evidence.ReceiptMismatch, append(parts, evidence.Part{Type: evidence.Submission, Data: submission})...)
+	m.Evidence, m.File, err = c.state.SaveEvidence(evidence.ReceiptMismatch, append(parts, evidence.Part{Type: evidence.Submission, Data: submission})...)
 	return err
 }
 

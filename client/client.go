@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"idlog/client/internal/lru"
+	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -54,8 +56,8 @@ type Config struct {
 	Log string
 	// Policy says which signatures count. Receipts and reads fail without it.
 	Policy *policy.Policy
-	// State is what was seen before; NewMemoryState for a process that may forget.
-	State *State
+	// State is what was seen before; trust.NewMemory for a process that may forget.
+	State *trust.State
 
 	// Skew is how far two clocks may disagree; 0 means 60 s.
 	Skew time.Duration
@@ -73,7 +75,7 @@ type Config struct {
 type Client struct {
 	log       string
 	policy    *policy.Policy
-	state     *State
+	state     *trust.State
 	assurance leaf.Assurance
 	skew      time.Duration
 	attempts  int
@@ -83,8 +85,8 @@ type Client struct {
 	events logv1.EventServiceClient
 	reads  logv1.LogServiceClient
 
-	checkpoints *lru[leaf.Hash, *Checkpoint] // accepted, by the hash of the note
-	enrolments  *lru[subject.Identifier, []enrolment]
+	checkpoints *lru.Map[leaf.Hash, *Checkpoint] // accepted, by the hash of the note
+	enrolments  *lru.Map[subject.Identifier, []enrolment]
 
 	// advancing holds a token while nobody compares a checkpoint with the state.
 	advancing chan struct{}
@@ -118,8 +120,8 @@ func New(cfg Config) (*Client, error) {
 		skew:        cmp.Or(cfg.Skew, defaultSkew),
 		attempts:    cfg.Attempts,
 		now:         cfg.Clock,
-		checkpoints: newLRU[leaf.Hash, *Checkpoint](256),
-		enrolments:  newLRU[subject.Identifier, []enrolment](cmp.Or(cfg.Cache, defaultCache)),
+		checkpoints: lru.New[leaf.Hash, *Checkpoint](256),
+		enrolments:  lru.New[subject.Identifier, []enrolment](cmp.Or(cfg.Cache, defaultCache)),
 		advancing:   make(chan struct{}, 1),
 		known:       make(horizon),
 		sources:     make(map[string]*source),

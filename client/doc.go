@@ -6,10 +6,7 @@
 // directory, and nobody else: not the operator, not the network, not a value
 // that a server echoes. A receipt is judged by the bytes that were sent.
 //
-// Crash: the state of a log is replaced in one rename, so a restart finds the
-// old checkpoint or the new one, and both were verified. A state file that is
-// missing looks like a first contact: whoever deletes it takes away what this
-// reader could have said about the past, and no code can notice.
+// What outlives a process is in package trust, with its promise for a crash.
 //
 // A Client may be used by any number of goroutines, and any number of
 // processes may share a state directory.
@@ -19,8 +16,8 @@
 //     [Entry], and only after everything that their comments name was
 //     verified. What was not verified is an [Unverified].
 //   - The state of an origin never goes back: a smaller checkpoint than the
-//     one known when a question was asked is a [*Rollback], another root for
-//     one size a [*Fork].
+//     one known when a question was asked is a [*trust.Rollback], another root for
+//     one size a [*trust.Fork].
 //   - A failed check is an error that holds the bytes which show it, and is
 //     written to the state directory as an *.idlog-evidence file (SPEC 2.9).
 //   - A ticket is never returned as success.

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	logv1 "idlog/proto/idlog/log/v1"
-	"idlog/proto/leaf"
 )
 
 // ErrPlaintext says that a server which is not on this machine was named
@@ -73,49 +72,6 @@ func (e *Mismatch) Error() string {
 
 // Unwrap returns the cause, such as a *policy.QuorumError.
 func (e *Mismatch) Unwrap() error { return e.Err }
-
-// Fork says that the log's key signed two histories. With equal sizes the two
-// notes are proof of it for anyone. With other sizes the operator could not
-// show that one continues the other, which convinces only who asked.
-type Fork struct {
-	Origin   string
-	Old, New []byte      // notes, both with verified signatures
-	Proof    []leaf.Hash // the consistency proof that failed; nil for equal sizes
-	File     string      // where the evidence was written, if anywhere
-	Err      error       // how the proof failed; nil for equal sizes
-}
-
-func (e *Fork) Error() string {
-	s := fmt.Sprintf("the log %s has forked: two roots for one size", e.Origin)
-	if e.Err != nil {
-		s = fmt.Sprintf("the log %s does not continue the history known here: %v", e.Origin, e.Err)
-	}
-	return s + at(e.File)
-}
-
-// Unwrap returns how the consistency proof failed.
-func (e *Fork) Unwrap() error { return e.Err }
-
-// Rollback says that a log showed a smaller tree than this reader already
-// knew when it asked. Both notes bear verified signatures. It may be a copy
-// of the log that lags, so it is no proof of fault by itself.
-type Rollback struct {
-	Origin               string
-	Known, Shown         int64  // sizes
-	KnownNote, ShownNote []byte // the notes of these sizes
-	File                 string // where the evidence was written, if anywhere
-}
-
-func (e *Rollback) Error() string {
-	return fmt.Sprintf("the log %s went back from size %d to %d%s", e.Origin, e.Known, e.Shown, at(e.File))
-}
-
-func at(file string) string {
-	if file == "" {
-		return ""
-	}
-	return " (evidence: " + file + ")"
-}
 
 // asRefused turns the status of a call or of one event into a *Refused where
 // it carries an idlog reason, and returns the status' error otherwise.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"idlog/client"
+	"idlog/client/trust"
 	eventv1 "idlog/proto/idlog/event/v1"
 	"idlog/proto/policy"
 )
@@ -41,7 +42,7 @@ func connect(target, policyFile, stateDir string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := client.OpenState(stateDir)
+	state, err := trust.Open(stateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
@@ -307,12 +308,13 @@ func (c *Client) Consistency(ctx context.Context, old []byte) (from, to *Checkpo
 	if err != nil {
 		return nil, nil, fmt.Errorf("older checkpoint: %w", err)
 	}
-	asked := c.horizon()
-	newest, err := c.bridge(ctx, v.Checkpoint.Size, v.Checkpoint.Root, v.Note)
-	if err != nil {
+	if to, err = c.Checkpoint(ctx); err != nil {
 		return nil, nil, err
 	}
-	if to, err = c.accept(ctx, newest.Note, asked); err != nil {
+	if to.Checkpoint.Size < v.Checkpoint.Size {
+		return nil, nil, c.state.RolledBack(trust.SeenIn(v), to.Verified)
+	}
+	if err := c.state.Connect(ctx, v.Checkpoint.Origin, trust.SeenIn(v), trust.SeenIn(to.Verified), c.prove); err != nil {
 		return nil, nil, err
 	}
 	return &Checkpoint{v}, to, nil

@@ -8,6 +8,7 @@ import (
 
 	"idlog/client"
 	"idlog/client/clienttest"
+	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
@@ -129,7 +130,7 @@ func TestConsistency(t *testing.T) {
 	// A log that no longer has that size shows how far it went back.
 	op.Set(func(op *clienttest.Operator) { op.Publish = 3 })
 	_, _, err = dial(t, op).Consistency(t.Context(), to.Note)
-	if r, ok := errors.AsType[*client.Rollback](err); !ok || r.Known != 4 || r.Shown != 3 {
+	if r, ok := errors.AsType[*trust.Rollback](err); !ok || r.Known != 4 || r.Shown != 3 {
 		t.Errorf("got %v, want a rollback from 4 to 3", err)
 	}
 	op.Set(func(op *clienttest.Operator) { op.Publish = 0 })

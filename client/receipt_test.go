@@ -11,6 +11,7 @@ import (
 
 	"idlog/client"
 	"idlog/client/clienttest"
+	"idlog/client/trust"
 	"idlog/proto/evidence"
 	eventv1 "idlog/proto/idlog/event/v1"
 	"idlog/proto/leaf"
@@ -21,7 +22,7 @@ import (
 // dial makes a client of the operator, with a state of its own unless changed.
 func dial(t *testing.T, op *clienttest.Operator, change ...func(*client.Config)) *client.Client {
 	t.Helper()
-	cfg := client.Config{Target: op.Addr, Policy: op.Policy, State: client.NewMemoryState()}
+	cfg := client.Config{Target: op.Addr, Policy: op.Policy, State: trust.NewMemory()}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -125,7 +126,7 @@ func TestLies(t *testing.T) {
 	} {
 		t.Run(tt.lie, func(t *testing.T) {
 			op := clienttest.New(t)
-			state, err := client.OpenState(t.TempDir())
+			state, err := trust.Open(t.TempDir())
 			check(t, err)
 			op.Set(func(op *clienttest.Operator) { err = op.Log(clienttest.SignIn("e0")) })
 			check(t, err)
@@ -211,7 +212,7 @@ func TestTicketIsKept(t *testing.T) {
 	if held, _ := filepath.Glob(filepath.Join(dir, "tickets", "*.ticket")); len(held) != 1 {
 		t.Fatalf("tickets: %v", held)
 	}
-	for i, state := range []*client.State{client.NewMemoryState(), open(t, dir)} {
+	for i, state := range []*trust.State{trust.NewMemory(), open(t, dir)} {
 		late := dial(t, op, withState(state), func(cfg *client.Config) {
 			cfg.Clock = func() time.Time { return time.Now().Add(time.Hour) }
 		})

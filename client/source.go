@@ -191,7 +191,7 @@ func (c *Client) enrol(ctx context.Context, src *source, ids []subject.Identifie
 			if err != nil {
 				return &Mismatch{What: "enrolment of " + id.String(), Err: err}
 			}
-			c.enrolments.put(id, list)
+			c.enrolments.Put(id, list)
 		}
 	}
 	return nil

@@ -217,7 +217,7 @@ func (c *Client) prepare(ctx context.Context, src *source, open []*item, res *lo
 				continue
 			}
 			seen[id] = true
-			if list, _ := c.enrolments.get(id); len(list) == 0 {
+			if list, _ := c.enrolments.Get(id); len(list) == 0 {
 				unknown = append(unknown, id)
 			}
 		}
@@ -246,14 +246,14 @@ func (c *Client) take(ctx context.Context, src *source, it *item, r *logv1.Resul
 			return err // of a call; the event may be asked for again
 		}
 		if err == nil {
-			err = c.state.redeemed(leaf.HashOf(receipt.Leaf))
+			err = c.state.RedeemTicket(leaf.HashOf(receipt.Leaf))
 		}
 		it.result.Receipt, it.result.Err, it.done = receipt, err, true
 	case *logv1.Result_Ticket:
 		ticket, err := c.checkTicket(src, &it.sent, out.Ticket)
 		// One that is older than the sending is a repeat's, or back-dated: it proves nothing for later.
 		if err == nil && !it.sent.early(time.Unix(ticket.Event.Received, 0), c.skew) {
-			err = c.state.keep(leaf.HashOf(ticket.Leaf), ticket.Note)
+			err = c.state.KeepTicket(leaf.HashOf(ticket.Leaf), ticket.Note)
 		}
 		if err == nil {
 			err = ticket

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlog/client"
+	"idlog/client/trust"
 	"idlog/proto/evidence"
 	eventv1 "idlog/proto/idlog/event/v1"
 )
@@ -43,7 +44,7 @@ func TestCheatingOperator(t *testing.T) {
 	}
 	s := newSite(t, build(t, "-tags", "cheat"), build(t))
 	try := func(t *testing.T, id string) (client.Result, error) {
-		state, err := client.OpenState(t.TempDir())
+		state, err := trust.Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}

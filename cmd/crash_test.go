@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"idlog/client"
+	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/tag"
@@ -173,7 +174,7 @@ func (c *crash) verify() error {
 		return err
 	}
 	defer conn.Close()
-	reader, err := client.New(client.Config{Conn: conn, Policy: c.site.policy, State: client.NewMemoryState()})
+	reader, err := client.New(client.Config{Conn: conn, Policy: c.site.policy, State: trust.NewMemory()})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"idlog/client"
+	"idlog/client/trust"
 	eventv1 "idlog/proto/idlog/event/v1"
 	"idlog/proto/policy"
 )
@@ -118,7 +119,7 @@ func submitter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(client.Config{Target: os.Getenv(envTarget), Policy: p, State: client.NewMemoryState(), Attempts: 1})
+	c, err := client.New(client.Config{Target: os.Getenv(envTarget), Policy: p, State: trust.NewMemory(), Attempts: 1})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"idlog/client"
+	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -80,7 +81,7 @@ func (g *glancer) checkpoint(note []byte) (*policy.Verified, error) {
 // verifyAll runs the whole check of a receipt over every answer, after the clock has stopped, and returns how many
 // receipts held and how long one took.
 func verifyAll(ctx context.Context, conn grpc.ClientConnInterface, p *policy.Policy, source string, answers []answer) (int64, time.Duration, error) {
-	c, err := client.New(client.Config{Conn: conn, Policy: p, State: client.NewMemoryState(), Cache: 2 * persons})
+	c, err := client.New(client.Config{Conn: conn, Policy: p, State: trust.NewMemory(), Cache: 2 * persons})
 	if err != nil {
 		return 0, 0, err
 	}

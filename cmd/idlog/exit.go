@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"idlog/client"
+	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -38,10 +39,10 @@ func classOf(err error) (code int, remedy string) {
 	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
 		return serve.CodeQuorum, "again later, when the witnesses have signed; or ask whether this policy is the right one"
 	}
-	if f, ok := errors.AsType[*client.Fork](err); ok {
+	if f, ok := errors.AsType[*trust.Fork](err); ok {
 		return serve.CodeVerification, sendEvidence(f.File)
 	}
-	if r, ok := errors.AsType[*client.Rollback](err); ok {
+	if r, ok := errors.AsType[*trust.Rollback](err); ok {
 		return serve.CodeVerification, "another server of this log; if all show it, " + sendEvidence(r.File)
 	}
 	if m, ok := errors.AsType[*client.Mismatch](err); ok {
@@ -137,10 +138,10 @@ func reasonOf(err error) string {
 	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
 		return "QUORUM"
 	}
-	if _, ok := errors.AsType[*client.Fork](err); ok {
+	if _, ok := errors.AsType[*trust.Fork](err); ok {
 		return "FORK"
 	}
-	if _, ok := errors.AsType[*client.Rollback](err); ok {
+	if _, ok := errors.AsType[*trust.Rollback](err); ok {
 		return "ROLLBACK"
 	}
 	if m, ok := errors.AsType[*client.Mismatch](err); ok {

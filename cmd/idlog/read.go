@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlog/client"
+	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -402,7 +403,7 @@ func (g *globals) older(args []string, from int64) ([]byte, error) {
 	if _, err := os.Stat(g.state); err != nil {
 		return nil, unknownSize(from)
 	}
-	state, err := client.OpenState(g.state)
+	state, err := trust.Open(g.state)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlog/client"
+	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/policy"
 )
@@ -162,7 +163,7 @@ func (g *globals) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := client.OpenState(g.state)
+	state, err := trust.Open(g.state)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"idlog/client"
+	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
 	"idlog/log/source/auth0"
@@ -63,7 +64,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	state, err := client.OpenState(filepath.Join(d.dir, "reader"))
+	state, err := trust.Open(filepath.Join(d.dir, "reader"))
 	if err != nil {
 		return err
 	}

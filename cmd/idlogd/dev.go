@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"idlog/client"
+	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
 )
 
@@ -173,8 +174,8 @@ func serveAndShow(ctx context.Context, env serve.Env, o devOptions, c *config, c
 // verdict gives the errors of a receipt that does not hold their exit code.
 func verdict(err error) error {
 	var mismatch *client.Mismatch
-	var fork *client.Fork
-	var rollback *client.Rollback
+	var fork *trust.Fork
+	var rollback *trust.Rollback
 	var ticket *client.Ticket
 	switch {
 	case errors.As(err, &mismatch), errors.As(err, &fork), errors.As(err, &rollback), errors.Is(err, errOffline):

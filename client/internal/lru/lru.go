@@ -1,13 +1,14 @@
-package client
+// Package lru is a bounded map.
+package lru
 
 import (
 	"container/list"
 	"sync"
 )
 
-// lru is a bounded map that forgets what was asked for longest ago. It may be
+// Map is a bounded map that forgets what was asked for longest ago. It may be
 // used by any number of goroutines.
-type lru[K comparable, V any] struct {
+type Map[K comparable, V any] struct {
 	size int
 
 	mu    sync.Mutex // guards the two below
@@ -20,11 +21,13 @@ type slot[K comparable, V any] struct {
 	value V
 }
 
-func newLRU[K comparable, V any](size int) *lru[K, V] {
-	return &lru[K, V]{size: size, slots: make(map[K]*list.Element)}
+// New makes a map of at most size entries.
+func New[K comparable, V any](size int) *Map[K, V] {
+	return &Map[K, V]{size: size, slots: make(map[K]*list.Element)}
 }
 
-func (c *lru[K, V]) get(key K) (value V, ok bool) {
+// Get returns the value of a key, and false if there is none.
+func (c *Map[K, V]) Get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.slots[key]
@@ -35,7 +38,8 @@ func (c *lru[K, V]) get(key K) (value V, ok bool) {
 	return e.Value.(*slot[K, V]).value, true
 }
 
-func (c *lru[K, V]) put(key K, value V) {
+// Put sets the value of a key.
+func (c *Map[K, V]) Put(key K, value V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.slots[key]; e != nil {

@@ -1,4 +1,4 @@
-package client
+package trust
 
 import (
 	"bytes"
@@ -16,10 +16,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"idlog/client/internal/lru"
 	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
 )
+
+// maxTickets is how many tickets a State in memory keeps.
+const maxTickets = 1 << 16
 
 // State remembers the newest checkpoint that was verified of each log, by
 // origin and not by key: a log that changes its keys inherits it.
@@ -46,7 +50,7 @@ type State struct {
 	mu   sync.Mutex      // guards seen
 	seen map[string]Seen // in memory only
 
-	tickets *lru[leaf.Hash, struct{}] // in memory only
+	tickets *lru.Map[leaf.Hash, struct{}] // in memory only
 }
 
 // Seen is the checkpoint of one origin that a State remembers.
@@ -56,9 +60,9 @@ type Seen struct {
 	Note []byte // the signed note, with the cosignatures it was accepted with
 }
 
-// OpenState opens the state in a directory, which it creates if need be,
+// Open opens the state in a directory, which it creates if need be,
 // readable by its owner alone.
-func OpenState(dir string) (*State, error) {
+func Open(dir string) (*State, error) {
 	if dir == "" {
 		return nil, errors.New("opening client state: no directory named")
 	}
@@ -68,11 +72,11 @@ func OpenState(dir string) (*State, error) {
 	return &State{dir: dir}, nil
 }
 
-// NewMemoryState returns a state that ends with the process: it notices forks
+// NewMemory returns a state that ends with the process: it notices forks
 // and rollbacks while it lives and knows nothing of yesterday. Evidence is in
 // the errors alone.
-func NewMemoryState() *State {
-	return &State{seen: make(map[string]Seen), tickets: newLRU[leaf.Hash, struct{}](defaultCache)}
+func NewMemory() *State {
+	return &State{seen: make(map[string]Seen), tickets: lru.New[leaf.Hash, struct{}](maxTickets)}
 }
 
 // Seen returns what is remembered of an origin, and false if that is nothing.
@@ -168,13 +172,13 @@ func parseSeen(b []byte, origin string) (Seen, error) {
 	return seen, nil
 }
 
-// keep remembers a ticket by the hash of its leaf until redeemed: the receipt
+// KeepTicket remembers a ticket by the hash of its leaf until redeemed: the receipt
 // that comes for it may bear the time of the ticket, and one that never comes
 // makes the ticket evidence. Nothing is synced: if we die here, what is lost is
 // the ticket of a call that had not returned.
-func (s *State) keep(h leaf.Hash, note []byte) error {
+func (s *State) KeepTicket(h leaf.Hash, note []byte) error {
 	if s.dir == "" {
-		s.tickets.put(h, struct{}{})
+		s.tickets.Put(h, struct{}{})
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Join(s.dir, "tickets"), 0o700); err != nil {
@@ -186,18 +190,18 @@ func (s *State) keep(h leaf.Hash, note []byte) error {
 	return nil
 }
 
-// holds reports whether a ticket of the leaf is kept.
-func (s *State) holds(h leaf.Hash) bool {
+// HoldsTicket reports whether a ticket of the leaf is kept.
+func (s *State) HoldsTicket(h leaf.Hash) bool {
 	if s.dir == "" {
-		_, ok := s.tickets.get(h)
+		_, ok := s.tickets.Get(h)
 		return ok
 	}
 	_, err := os.Stat(s.ticket(h))
 	return err == nil
 }
 
-// redeemed forgets the ticket of a leaf that is in the log, if there was one.
-func (s *State) redeemed(h leaf.Hash) error {
+// RedeemTicket forgets the ticket of a leaf that is in the log, if there was one.
+func (s *State) RedeemTicket(h leaf.Hash) error {
 	if s.dir == "" {
 		return nil // the list is bounded
 	}
@@ -211,9 +215,9 @@ func (s *State) ticket(h leaf.Hash) string {
 	return filepath.Join(s.dir, "tickets", hex.EncodeToString(h[:])+".ticket")
 }
 
-// save writes an evidence file of the parts that are not empty and returns its
+// SaveEvidence writes an evidence file of the parts that are not empty and returns its
 // bytes and name; in memory it writes none. The same evidence twice is one file.
-func (s *State) save(claim evidence.Claim, parts ...evidence.Part) (data []byte, name string, err error) {
+func (s *State) SaveEvidence(claim evidence.Claim, parts ...evidence.Part) (data []byte, name string, err error) {
 	e := &evidence.Evidence{Claim: claim, Parts: slices.DeleteFunc(parts, func(p evidence.Part) bool { return len(p.Data) == 0 })}
 	data, err = e.Format()
 	if err != nil || s.dir == "" {
