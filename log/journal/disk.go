@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -283,48 +282,4 @@ func (j *Journal) loadNext() error {
 		j.next.Store(seq)
 	}
 	return errors.Join(it.Error(), it.Close())
-}
-
-// commit makes a batch durable. What the database can only end the process for
-// is an error here.
-func commit(b *pebble.Batch) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			fatal, ok := r.(databaseError)
-			if !ok {
-				panic(r)
-			}
-			err = fatal
-		}
-	}()
-	if err := b.Commit(pebble.Sync); err != nil {
-		return err
-	}
-	return b.Close()
-}
-
-// databaseError is what the database panics with instead of ending the process.
-type databaseError string
-
-func (e databaseError) Error() string { return string(e) }
-
-// pebbleLogger is where the database writes its own log.
-type pebbleLogger struct{ *slog.Logger }
-
-func (l pebbleLogger) Infof(format string, args ...any) {
-	if l.Logger != nil {
-		l.Debug(fmt.Sprintf(format, args...))
-	}
-}
-
-func (l pebbleLogger) Errorf(format string, args ...any) {
-	if l.Logger != nil {
-		l.Error(fmt.Sprintf(format, args...))
-	}
-}
-
-// Fatalf does not return, as the database asks. In its own goroutines that ends
-// the process, which is right: nothing may be written on top of what failed.
-func (l pebbleLogger) Fatalf(format string, args ...any) {
-	panic(databaseError(fmt.Sprintf(format, args...)))
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"idlog/log/internal/database"
 )
 
 // planted is the queue of what callers were told is durable and is not yet.
@@ -36,7 +38,7 @@ func (j *Journal) durable(b *pebble.Batch, show func()) error {
 		if before != nil {
 			<-before
 		}
-		if err := commit(b); err != nil {
+		if err := database.Commit(b); err != nil {
 			return err
 		}
 		show()

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 
+	"idlog/log/internal/database"
 	"idlog/proto/leaf"
 )
 
@@ -129,7 +130,7 @@ func options(logger *slog.Logger) *pebble.Options {
 		FormatMajorVersion: pebble.FormatNewest,
 		CacheSize:          cacheSize,
 		MemTableSize:       memTableSize,
-		Logger:             pebbleLogger{logger},
+		Logger:             database.Logger(logger),
 	}
 	for i := range o.Levels {
 		// Nearly every lookup by key is of an event that is new.
@@ -412,7 +413,7 @@ func (j *Journal) Sequenced(first int64, rows []*Row) error {
 	}
 	// If we die before this returns, the entries are in the log and above the
 	// cursor: the next start finds them there.
-	if err := commit(b); err != nil {
+	if err := database.Commit(b); err != nil {
 		return j.fail(err)
 	}
 	j.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 
+	"idlog/log/internal/database"
 	"idlog/proto/leaf"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
@@ -135,7 +136,7 @@ func (v *Vault) unlock(m Master) error {
 }
 
 func options(logger *slog.Logger) *pebble.Options {
-	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, CacheSize: cacheSize, Logger: pebbleLogger{logger}}
+	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, CacheSize: cacheSize, Logger: database.Logger(logger)}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
@@ -182,28 +183,10 @@ func (v *Vault) Enrol(family string, received int64, ids []subject.Identifier) (
 	}
 	// If we die before this returns, nobody is enrolled and no leaf names these
 	// handles. After it, the secrets are there before any leaf that needs them.
-	if err := commit(b); err != nil {
+	if err := database.Commit(b); err != nil {
 		return nil, fmt.Errorf("enrolling: %w", err)
 	}
 	return made, nil
-}
-
-// commit makes a batch durable. What the database can only end the process for
-// is an error here.
-func commit(b *pebble.Batch) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			fatal, ok := r.(databaseError)
-			if !ok {
-				panic(r)
-			}
-			err = fatal
-		}
-	}()
-	if err := b.Commit(pebble.Sync); err != nil {
-		return err
-	}
-	return b.Close()
 }
 
 func (v *Vault) enrol(b *pebble.Batch, family string, received int64, id subject.Identifier) (*Enrolment, error) {
@@ -358,30 +341,4 @@ func (v *Vault) value(key []byte) ([]byte, error) {
 		return nil, fmt.Errorf("reading vault: %w", err)
 	}
 	return out, nil
-}
-
-// pebbleLogger is where the database writes its own log.
-type pebbleLogger struct{ *slog.Logger }
-
-func (l pebbleLogger) Infof(format string, args ...any) {
-	if l.Logger != nil {
-		l.Debug(fmt.Sprintf(format, args...))
-	}
-}
-
-func (l pebbleLogger) Errorf(format string, args ...any) {
-	if l.Logger != nil {
-		l.Error(fmt.Sprintf(format, args...))
-	}
-}
-
-// databaseError is what the database panics with instead of ending the process.
-type databaseError string
-
-func (e databaseError) Error() string { return string(e) }
-
-// Fatalf does not return, as the database asks. In its own goroutines that ends
-// the process, which is right: nothing may be written on top of what failed.
-func (l pebbleLogger) Fatalf(format string, args ...any) {
-	panic(databaseError(fmt.Sprintf(format, args...)))
 }
