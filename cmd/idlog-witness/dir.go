@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	"idlog/proto/policy"
@@ -61,48 +62,24 @@ func initialise(dir, name, keyType string) (vkeys []string, err error) {
 	if err := witness.CreateStore(filepath.Join(tmp, stateName)); err != nil {
 		return nil, err
 	}
-	if err := writeDurably(filepath.Join(tmp, logsName), "# Logs this witness cosigns for: log VKEY [URL]\n", 0o644); err != nil {
+	if err := durable.Replace(filepath.Join(tmp, logsName), []byte("# Logs this witness cosigns for: log VKEY [URL]\n"), 0o644); err != nil {
 		return nil, err
 	}
-	if err := writeDurably(filepath.Join(tmp, vkeyName), strings.Join(vkeys, "\n")+"\n", 0o644); err != nil {
+	if err := durable.Replace(filepath.Join(tmp, vkeyName), []byte(strings.Join(vkeys, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	if err := writeDurably(filepath.Join(tmp, keyName), private, 0o600); err != nil {
+	if err := durable.Replace(filepath.Join(tmp, keyName), []byte(private), 0o600); err != nil {
 		return nil, err
 	}
 	// If we die here: dir does not exist, and its temporary twin can be removed.
 	if err := os.Rename(tmp, dir); err != nil {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
 	// If we die here: the witness is there and its keys are in witness.vkey.
 	return vkeys, nil
-}
-
-// writeDurably writes a file in one rename and syncs it and its directory.
-func writeDurably(path, content string, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // notInitialised refuses a directory, creating nothing in it.
@@ -206,7 +183,7 @@ func addLogs(dir, file string, args []string) error {
 	if err != nil {
 		return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
 	}
-	if err := writeDurably(path, list, 0o644); err != nil {
+	if err := durable.Replace(path, []byte(list), 0o644); err != nil {
 		return fmt.Errorf("adding logs: %w", err)
 	}
 	return nil

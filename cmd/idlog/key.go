@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 )
@@ -43,7 +44,7 @@ func (g *globals) keyGenerateCommand() *cobra.Command {
 			if err != nil {
 				return serve.Usagef("%w", err)
 			}
-			if err := writeNew(out, []byte(skey+"\n"), 0o600); errors.Is(err, fs.ErrExist) {
+			if err := durable.Create(out, []byte(skey+"\n"), 0o600); errors.Is(err, fs.ErrExist) {
 				return &serve.ExitError{Code: serve.CodeInit, Err: err, Remedy: "another -o FILE: a key is never overwritten"}
 			} else if err != nil {
 				return err

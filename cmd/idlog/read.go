@@ -10,6 +10,7 @@ import (
 
 	"idlog/client"
 	"idlog/client/trust"
+	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -130,7 +131,7 @@ func (g *globals) saveEntry(e *client.Entry, out, raw string) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(out, b, 0o600); err != nil {
+		if err := durable.Replace(out, b, 0o600); err != nil {
 			return err
 		}
 	}
@@ -138,7 +139,7 @@ func (g *globals) saveEntry(e *client.Entry, out, raw string) error {
 		if e.Raw == nil {
 			return &serve.ExitError{Code: serve.CodeNotFound, Err: fmt.Errorf("entry %d has no raw bytes, or the server does not show them", e.Index)}
 		}
-		return writeFile(raw, e.Raw, 0o600)
+		return durable.Replace(raw, e.Raw, 0o600)
 	}
 	return nil
 }
@@ -171,7 +172,7 @@ func (g *globals) unverified(u *client.Unverified, raw string) error {
 		return err
 	}
 	if raw != "" {
-		if err := writeFile(raw, u.Raw, 0o600); err != nil {
+		if err := durable.Replace(raw, u.Raw, 0o600); err != nil {
 			return err
 		}
 	}
@@ -292,7 +293,7 @@ type checkpointJSON struct {
 
 func (g *globals) checkpoint(cp *client.Checkpoint, out string) error {
 	if out != "" {
-		return writeFile(out, cp.Note, 0o644)
+		return durable.Replace(out, cp.Note, 0o644)
 	}
 	if g.json {
 		return g.printJSON(describeCheckpoint(cp))
@@ -335,7 +336,7 @@ func (g *globals) proveCommand() *cobra.Command {
 			if out == "" {
 				return g.printText("%s", b)
 			}
-			return writeFile(out, b, 0o644)
+			return durable.Replace(out, b, 0o644)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write; standard output unless given")

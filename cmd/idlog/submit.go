@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"idlog/client"
+	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
 	"idlog/log/source/auth0"
@@ -280,7 +281,7 @@ func (s *submission) tell(l lined, res client.Result) error {
 		if err != nil {
 			return fmt.Errorf("saving the receipt of entry %d: %w", r.Index, err)
 		}
-		if err := writeFile(filepath.Join(s.receipts, fmt.Sprintf("%d.idlog-disclosure", r.Index)), b, 0o600); err != nil {
+		if err := durable.Replace(filepath.Join(s.receipts, fmt.Sprintf("%d.idlog-disclosure", r.Index)), b, 0o600); err != nil {
 			return err
 		}
 	}

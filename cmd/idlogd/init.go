@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	"idlog/proto/policy"
@@ -146,7 +147,7 @@ func initLog(ctx context.Context, o initOptions) (*config, error) {
 	if err := writeNew(c.file, string(yamlBytes), 0o644); err != nil {
 		return nil, err
 	}
-	return c, syncFolder(o.dir)
+	return c, durable.SyncDir(o.dir)
 }
 
 // initConfig is the text of idlogd.yaml.
@@ -230,27 +231,9 @@ func policyText(vkeys []string, witnesses string) (string, error) {
 
 // writeNew writes a file that must not exist yet, durably.
 func writeNew(file, text string, mode fs.FileMode) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	err := durable.Create(file, []byte(text), mode)
 	if errors.Is(err, fs.ErrExist) {
 		return &serve.ExitError{Code: serve.CodeInit, Err: fmt.Errorf("%s exists: init never changes what is there", file)}
 	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return nil
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	return nil
+	return err
 }
