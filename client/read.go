@@ -251,7 +251,7 @@ func (c *Client) verifyEntry(cp *Checkpoint, index int64, b []byte, inclusion []
 		return nil, err
 	}
 	// SPEC F38: "the leaf's log must equal the family of the checkpoint's origin".
-	if family, named := logOf(e.Leaf); named && family != c.log {
+	if family, named := leaf.LogOf(e.Leaf); named && family != c.log {
 		return nil, fmt.Errorf("the leaf is of log %s", family)
 	}
 	if len(disclosure) == 0 {
@@ -270,25 +270,6 @@ func (c *Client) verifyEntry(cp *Checkpoint, index int64, b []byte, inclusion []
 	}
 	e.Lines = opened.Lines
 	return e, nil
-}
-
-// logOf returns the family that a leaf names; the root of an index names none.
-func logOf(l leaf.Leaf) (string, bool) {
-	switch l := l.(type) {
-	case *leaf.Event:
-		return l.Log, true
-	case *leaf.Subject:
-		return l.Log, true
-	case *leaf.Keys:
-		return l.Log, true
-	case *leaf.Erasure:
-		return l.Log, true
-	case *leaf.Loss:
-		return l.Log, true
-	case *leaf.Shard:
-		return l.Log, true
-	}
-	return "", false
 }
 
 func checkRaw(lines []seal.Line, raw []byte) error {

@@ -113,7 +113,7 @@ func (g *globals) verifyProof(p *policy.Policy, sum [32]byte, b []byte, leafFile
 		return failed(err)
 	}
 	// SPEC F38: "the leaf's log must equal the family of the checkpoint's origin".
-	if family := logOf(l); family != "" && !ofFamily(v.Checkpoint.Origin, family) {
+	if family, named := leaf.LogOf(l); named && !ofFamily(v.Checkpoint.Origin, family) {
 		return failed(fmt.Errorf("the leaf of log %s is in log %s", family, v.Checkpoint.Origin))
 	}
 	s := &shown{Index: pr.Index}
@@ -170,25 +170,6 @@ func failed(err error) error {
 		return err
 	}
 	return &serve.ExitError{Code: serve.CodeVerification, Err: err}
-}
-
-// logOf returns the family that a leaf names, "" if it names none.
-func logOf(l leaf.Leaf) string {
-	switch l := l.(type) {
-	case *leaf.Event:
-		return l.Log
-	case *leaf.Subject:
-		return l.Log
-	case *leaf.Keys:
-		return l.Log
-	case *leaf.Erasure:
-		return l.Log
-	case *leaf.Loss:
-		return l.Log
-	case *leaf.Shard:
-		return l.Log
-	}
-	return ""
 }
 
 // ofFamily reports whether an origin is that of a shard of the family.

@@ -105,6 +105,25 @@ func HashOf(b []byte) Hash {
 	return out
 }
 
+// LogOf returns the log family that a leaf names, and false for the root of an index, which names an origin (SPEC F38).
+func LogOf(l Leaf) (family string, ok bool) {
+	switch l := l.(type) {
+	case *Event:
+		return l.Log, true
+	case *Subject:
+		return l.Log, true
+	case *Keys:
+		return l.Log, true
+	case *Erasure:
+		return l.Log, true
+	case *Loss:
+		return l.Log, true
+	case *Shard:
+		return l.Log, true
+	}
+	return "", false
+}
+
 // SyntaxError says why bytes are not a leaf, or why a leaf has no bytes.
 type SyntaxError struct {
 	Line   int // counted from 1; 0 when the leaf as a whole is at fault

@@ -180,6 +180,21 @@ func commits(n int) []leaf.Commit {
 	return cs
 }
 
+func TestLogOf(t *testing.T) {
+	const family = "log.example/id"
+	for _, l := range []leaf.Leaf{
+		&leaf.Event{Log: family}, &leaf.Subject{Log: family}, &leaf.Keys{Log: family},
+		&leaf.Erasure{Log: family}, &leaf.Loss{Log: family}, &leaf.Shard{Log: family},
+	} {
+		if got, ok := leaf.LogOf(l); !ok || got != family {
+			t.Errorf("%T is of log %q, %t", l, got, ok)
+		}
+	}
+	if got, ok := leaf.LogOf(&leaf.Root{Origin: family + "/1"}); ok {
+		t.Errorf("a root is of log %q", got)
+	}
+}
+
 func TestCompareTags(t *testing.T) {
 	sorted := []leaf.Tag{{Field: 1, Value: leaf.Hash{0xff}}, {Field: 2}, {Field: 2, Value: leaf.Hash{0x01}}, {Field: 2, Value: leaf.Hash{0xf8}}, {Field: 10}}
 	if !slices.IsSortedFunc(sorted, leaf.CompareTags) {
