@@ -42,7 +42,7 @@ func TestCheatingOperator(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: -short")
 	}
-	s := newSite(t, build(t, "-tags", "cheat"), build(t))
+	s := newSite(t, build(t, "cheat"), build(t))
 	try := func(t *testing.T, id string) (client.Result, error) {
 		state, err := trust.Open(t.TempDir())
 		if err != nil {

@@ -67,7 +67,7 @@ func TestCrashFindsPlantedFaults(t *testing.T) {
 	honest := build(t)
 	for _, fault := range []string{"fault_ack_before_journal", "fault_sign_before_index"} {
 		t.Run(fault, func(t *testing.T) {
-			s := newSite(t, build(t, "-tags", fault), honest)
+			s := newSite(t, build(t, fault), honest)
 			c := newCrash(t, s)
 			for i := range 40 {
 				err := c.round()

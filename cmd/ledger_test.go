@@ -100,7 +100,9 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envLedger) == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		_ = os.RemoveAll(programs.dir)
+		os.Exit(code)
 	}
 	if err := submitter(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "submitter:", err)

@@ -1,23 +1,51 @@
 package cmd_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// build compiles the programs of ./cmd once per call into a directory of the test and returns it. Flags go to go build.
-func build(t *testing.T, flags ...string) string {
+// programs are those of ./cmd as they are shipped, built once for all tests, in a folder that TestMain removes.
+var programs struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// build returns a folder with the programs of ./cmd. With tags they are others than are shipped, and built for this test.
+func build(t *testing.T, tags ...string) string {
 	t.Helper()
-	bin := t.TempDir()
-	args := append([]string{"build", "-o", bin + string(filepath.Separator)}, flags...)
-	if out, err := exec.CommandContext(t.Context(), "go", append(args, "./...")...).CombinedOutput(); err != nil {
-		t.Fatalf("building the programs: %v\n%s", err, out)
+	if len(tags) > 0 {
+		dir := t.TempDir()
+		if err := compile(dir, "-tags", strings.Join(tags, ",")); err != nil {
+			t.Fatal(err)
+		}
+		return dir
 	}
-	return bin
+	programs.once.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "idlog-programs-"); programs.err == nil {
+			programs.err = compile(programs.dir)
+		}
+	})
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	return programs.dir
+}
+
+func compile(dir string, flags ...string) error {
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, flags...)
+	if out, err := exec.Command("go", append(args, "./...")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building the programs: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // TestScripts runs the programs as programs: each file of testdata/scripts is a session that reads like a manual.
