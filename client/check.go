@@ -211,7 +211,7 @@ func (c *Client) checkTicket(src *source, sent *submission, t *logv1.Ticket) (*T
 	if !ok {
 		return fail(1, nil, "the leaf is tagged under epoch %d, of which no keys leaf is known", ev.Keys)
 	}
-	deadline, err := c.verifyTicket(src, t.GetNote(), leaf.HashOf(t.GetLeaf()), ev.Received)
+	deadline, err := c.promised(src, t.GetNote(), leaf.HashOf(t.GetLeaf()), ev.Received)
 	if err != nil {
 		return fail(1, err, "promise")
 	}

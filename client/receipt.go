@@ -2,19 +2,15 @@ package client
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
-	"idlog/proto/checkpoint"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/seal"
+	"idlog/proto/ticket"
 )
 
 // Receipt is an event in the log: every step of SPEC 3.1 held, from the bytes
@@ -76,29 +72,16 @@ func (t *Ticket) Error() string {
 	return "the log promised the event until " + t.Deadline.UTC().Format(time.RFC3339) + ", but no witness quorum vouches for it yet"
 }
 
-// verifyTicket checks the signed note of a ticket.
-//
-//	SPEC 2.10: "idlog-ticket/v1 LF family LF b64 leaf hash LF received LF deadline LF; deadline at most 24 h after received"
-//
-// All but the deadline is known, so it is compared and not parsed.
-func (c *Client) verifyTicket(src *source, b []byte, leafHash leaf.Hash, received int64) (deadline time.Time, err error) {
-	signed, err := note.Open(b, note.VerifierList(src.ticket))
+// promised returns the deadline of a ticket, if it promises this leaf.
+func (c *Client) promised(src *source, b []byte, leafHash leaf.Hash, received int64) (time.Time, error) {
+	t, err := ticket.Open(b, src.ticket)
 	if err != nil {
-		return deadline, err
+		return time.Time{}, err
 	}
-	prefix := fmt.Sprintf("idlog-ticket/v1\n%s\n%s\n%d\n", c.log, base64.StdEncoding.EncodeToString(leafHash[:]), received)
-	rest, ok := strings.CutPrefix(signed.Text, prefix)
-	if !ok {
-		return deadline, errors.New("it promises something else")
+	if want := (ticket.Ticket{Log: c.log, Leaf: leafHash, Received: received, Deadline: t.Deadline}); *t != want {
+		return time.Time{}, errors.New("it promises something else")
 	}
-	end, err := checkpoint.ParseSize(strings.TrimSuffix(rest, "\n"))
-	if err != nil || !strings.HasSuffix(rest, "\n") {
-		return deadline, errors.New("its deadline is not a number")
-	}
-	if end < received || end > received+24*3600 {
-		return deadline, errors.New("its deadline is not within 24 hours")
-	}
-	return time.Unix(end, 0).UTC(), nil
+	return time.Unix(t.Deadline, 0).UTC(), nil
 }
 
 // withField returns the fields with one more at its place, unless its path is taken.

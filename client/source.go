@@ -15,6 +15,7 @@ import (
 	"idlog/proto/proof"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
+	"idlog/proto/ticket"
 )
 
 // source is what a submitter verified of one source. It is not changed once made.
@@ -83,7 +84,7 @@ func (c *Client) verifySource(name string, res *logv1.GetSourceKeysResponse, cp 
 		return nil, &Mismatch{What: "entry 0 is not the genesis of this log"}
 	}
 	// SPEC 2.10: a ticket is signed "under a key of its own, named <family>/ticket and announced in the genesis leaf".
-	if src.ticket, err = checkpoint.NewVerifier(genesis.Genesis.Ticket); err != nil || src.ticket.Name() != c.log+"/ticket" {
+	if src.ticket, err = checkpoint.NewVerifier(genesis.Genesis.Ticket); err != nil || src.ticket.Name() != ticket.KeyName(c.log) {
 		return nil, &Mismatch{What: "the genesis leaf names no ticket key of this log", Err: err}
 	}
 	for _, k := range res.GetKeys() {

@@ -36,6 +36,7 @@ import (
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
+	"idlog/proto/ticket"
 )
 
 // What the log is called, and its one source.
@@ -124,7 +125,7 @@ func New(t testing.TB) *Operator {
 	var err error
 	op.Policy, err = policy.Parse([]byte(text))
 	check(t, err)
-	op.ticket, op.ticketKey = signer(Family+"/ticket", checkpoint.LogRole)
+	op.ticket, op.ticketKey = signer(ticket.KeyName(Family), checkpoint.LogRole)
 
 	now := time.Now().Unix()
 	op.append(t, &leaf.Shard{Log: Family, Received: now, Genesis: &leaf.Genesis{MapFn: leaf.MapFn, Keys: 1, Ticket: op.ticketKey}})

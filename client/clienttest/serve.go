@@ -120,6 +120,7 @@ func (op *Operator) promise(rec *logged) *logv1.Ticket {
 	case "promise of the log key":
 		signer = op.signer
 	}
+	// By hand: the honest package does not let anyone promise this.
 	text := fmt.Sprintf("idlog-ticket/v1\n%s\n%s\n%d\n%d\n", log, base64.StdEncoding.EncodeToString(h[:]), ev.Received, deadline)
 	n, err := note.Sign(&note.Note{Text: text}, signer)
 	if err != nil {

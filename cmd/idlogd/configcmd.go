@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"idlog/cmd/internal/serve"
+	"idlog/proto/ticket"
 )
 
 func configCommand(env serve.Env) *cobra.Command {
@@ -32,7 +33,7 @@ func configCommand(env serve.Env) *cobra.Command {
 					if _, _, err := logSigners(&c.Logs[i]); err != nil {
 						return err
 					}
-					if _, _, err := readSigner(c.Logs[i].Keys.Ticket, c.Logs[i].Family+"/ticket"); err != nil {
+					if _, _, err := readSigner(c.Logs[i].Keys.Ticket, ticket.KeyName(c.Logs[i].Family)); err != nil {
 						return err
 					}
 					if _, err := readPolicy(c.Logs[i].Policy); err != nil {

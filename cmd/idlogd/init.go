@@ -18,6 +18,7 @@ import (
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	"idlog/proto/policy"
+	"idlog/proto/ticket"
 )
 
 // initOptions are the flags of `idlogd init`.
@@ -189,7 +190,7 @@ func makeKeys(o initOptions, l *logConfig) (*newKeys, error) {
 		}
 		k.private[file], k.vkeys = skey, append(k.vkeys, vkey)
 	}
-	skey, _, err := checkpoint.GenerateKey(o.family+"/ticket", checkpoint.Ed25519, checkpoint.LogRole)
+	skey, _, err := checkpoint.GenerateKey(ticket.KeyName(o.family), checkpoint.Ed25519, checkpoint.LogRole)
 	if err != nil {
 		return nil, fmt.Errorf("making the ticket key: %w", err)
 	}

@@ -2,25 +2,19 @@ package ingest
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	ilog "idlog/log"
 	"idlog/log/journal"
 	"idlog/log/vault"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
+	"idlog/proto/ticket"
 )
 
-const (
-	// answerIn is what a call keeps back of its deadline to answer in.
-	answerIn = 100 * time.Millisecond
-	// promise is how long after its receipt a ticket binds. SPEC 2.10: "at most 24 h after received".
-	promise = 24 * time.Hour
-)
+// answerIn is what a call keeps back of its deadline to answer in.
+const answerIn = 100 * time.Millisecond
 
 // Answer is what became of one event: exactly one of the three is set.
 type Answer struct {
@@ -122,17 +116,15 @@ func (in *Ingest) await(ctx context.Context, items []*item) ilog.Published {
 	return p
 }
 
-// promise signs a ticket for a row that is durable.
-//
-// SPEC 2.10: "idlog-ticket/v1 LF family LF b64 leaf hash LF received LF deadline LF; deadline at most 24 h after received"
+// promise signs a ticket for a row that is durable (SPEC 2.10).
 func (in *Ingest) promise(row *journal.Row, o Opening) (*Ticket, error) {
-	hash := leaf.HashOf(row.Leaf)
 	received := o.Received.Unix()
-	text := fmt.Sprintf("idlog-ticket/v1\n%s\n%s\n%d\n%d\n",
-		in.cfg.Family, base64.StdEncoding.EncodeToString(hash[:]), received, received+int64(promise/time.Second))
-	b, err := note.Sign(&note.Note{Text: text}, in.ticket)
+	note, err := ticket.Sign(&ticket.Ticket{
+		Log: in.cfg.Family, Leaf: leaf.HashOf(row.Leaf),
+		Received: received, Deadline: received + int64(ticket.Longest/time.Second),
+	}, in.ticket)
 	if err != nil {
 		return nil, err
 	}
-	return &Ticket{Note: b, Leaf: row.Leaf, Opening: o}, nil
+	return &Ticket{Note: note, Leaf: row.Leaf, Opening: o}, nil
 }

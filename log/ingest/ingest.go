@@ -19,6 +19,7 @@ import (
 	"idlog/proto/leaf"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
+	"idlog/proto/ticket"
 )
 
 const (
@@ -133,15 +134,15 @@ func New(ctx context.Context, c Config) (*Ingest, error) {
 }
 
 func (in *Ingest) open(ctx context.Context) error {
-	ticket, err := checkpoint.NewSigner(in.cfg.TicketKey)
+	promises, err := checkpoint.NewSigner(in.cfg.TicketKey)
 	if err != nil {
 		return fmt.Errorf("reading ticket key: %w", err)
 	}
 	// SPEC 2.10: "under a key of its own, named <family>/ticket".
-	if want := in.cfg.Family + "/ticket"; ticket.Name() != want {
-		return fmt.Errorf("reading ticket key: it is named %s, want %s", ticket.Name(), want)
+	if want := ticket.KeyName(in.cfg.Family); promises.Name() != want {
+		return fmt.Errorf("reading ticket key: it is named %s, want %s", promises.Name(), want)
 	}
-	in.ticket = ticket
+	in.ticket = promises
 	for _, s := range in.cfg.Sources {
 		src := &source{name: s.Name, principals: make(map[string]bool)}
 		for _, p := range s.Principals {

@@ -338,6 +338,9 @@ func (c *codec) getHash(b []byte) (h Hash) {
 	return h
 }
 
+// ValidName reports whether s may name a log family: the rule `name` of SPEC 2.1.
+func ValidName(s string) bool { return checkName(s) == "" }
+
 func checkName(s string) string {
 	if len(s) < 1 || len(s) > 128 {
 		return "name is not 1 to 128 characters"
