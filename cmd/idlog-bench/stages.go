@@ -17,8 +17,7 @@ type stage struct {
 
 // stages are in the order of an event's way. A mark is a prefix of a function's full name.
 var stages = []stage{
-	{"bounds", []string{"idlog/proto/event.Check", "idlog/proto/event.(*plan).check"}},
-	{"fields", []string{"idlog/proto/event.Fields", "idlog/proto/event.Tag", "idlog/proto/event.Persons", "idlog/proto/event.Stamp"}},
+	{"fields", []string{"idlog/proto/event."}}, // bounds are checked on the way
 	{"enrolment", []string{"idlog/log/ingest.(*enroller)", "idlog/log/ingest.(*Ingest).enrol", "idlog/proto/subject."}},
 	{"tags", []string{"idlog/proto/tag."}},
 	{"seal", []string{"idlog/proto/seal."}},
