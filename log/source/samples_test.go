@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"idlog/log/source"
 	"idlog/log/source/auth0"
@@ -63,7 +64,7 @@ func summary(e *eventv1.Event, issuer string) mapped {
 		Masked:  strings.Join(e.RawMasked, " "),
 	}
 	c := e.Correlation
-	m.Session = strings.TrimSpace(c.Session + " " + c.RootSession + " " + c.Transaction)
+	m.Session = strings.TrimSpace(c.GetSession() + " " + c.GetRootSession() + " " + c.GetTransaction())
 	if e.Times.GetOccurred() != nil {
 		m.Occurred = e.Times.Occurred.AsTime().Format("15:04:05.000")
 	}
@@ -296,4 +297,43 @@ func first(a, b string) string {
 func inner(record []byte) string {
 	_, data, _ := strings.Cut(string(record), `"data":`)
 	return strings.TrimSuffix(data, "}")
+}
+
+// The events of a service of one's own come in idlog's own form: nothing is mapped, and what the table says of a line is
+// what its submitter wrote.
+func TestOwnSamples(t *testing.T) {
+	const issuer = "https://idp.acme.example"
+	lines := samples(t, "event.ndjson")
+	if len(lines) != len(ownSamples) {
+		t.Fatalf("event.ndjson has %d lines, the table %d", len(lines), len(ownSamples))
+	}
+	for i, line := range lines {
+		e := new(eventv1.Event)
+		if err := protojson.Unmarshal(line, e); err != nil {
+			t.Fatalf("line %d: %v", i+1, err)
+		}
+		if err := event.Check(e); err != nil {
+			t.Errorf("line %d: %v", i+1, err)
+		}
+		if diff := cmp.Diff(ownSamples[i], summary(e, issuer)); diff != "" {
+			t.Errorf("line %d: -want +got:\n%s", i+1, diff)
+		}
+	}
+}
+
+var ownSamples = []mapped{
+	{Type: "employee.hired", Actor: "service:svc-onboarding !https://hr.acme.example", Class: "3007/1", Outcome: "success",
+		Targets: "user user:E-0006 <Fay.Lovelace@acme.example> !https://hr.acme.example", Occurred: "09:00:00.000"},
+	{Type: "vpn.login", Actor: "user:u-0001 ada.byron", Class: "3002/1", Outcome: "success",
+		Session: "vpn-sess-0001 sid-0001 vpn-7f3a", Targets: "gateway vpn_gateway=gw-north",
+		Hops: "here oidc>gw-north user:u-0001", Occurred: "09:01:00.000"},
+	{Type: "badge.denied", Actor: "user:E-0004 !https://hr.acme.example", Class: "0/0", Outcome: "denied",
+		Targets: "door door=D-17", Occurred: "09:02:00.000"},
+	{Type: "workflow.approved", Actor: "user:u-0003 carol.shannon",
+		Act:   "ai_agent:agt-7 !https://agents.acme.example; app:hub-1 !https://agents.acme.example",
+		Class: "3007/16", Outcome: "success", Session: "wf-31337", Targets: "user user:u-0004 dan.hopper; role role=payroll-admin",
+		Changes: "add roles - +payroll-admin", Occurred: "09:03:00.000"},
+	{Type: "scim.delete", Actor: "service:scim-client-1", Class: "3007/3", Outcome: "failure",
+		Targets: "user user:2819c223 erin.turing ext:E-0005 !https://app.acme.example", Occurred: "09:04:00.000"},
+	{Type: "kms.key.rotated", Class: "3004/3", Outcome: "success", Targets: "key signing_key=kid-2026-11", Occurred: "09:05:00.000"},
 }
