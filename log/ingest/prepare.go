@@ -38,6 +38,7 @@ type item struct {
 	event   *eventv1.Event
 	fields  []seal.Field // with those that the server adds
 	key     leaf.Hash    // tag 1
+	absent  journal.Mark // when no row of the key was found
 	row     *journal.Row // the event's own, or the first one under its id
 	opening *vault.Opening
 	err     error // a *Refusal
@@ -176,6 +177,7 @@ func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it 
 		return err
 	}
 	it.key = src.keys.EventID.Tag([]byte(e.GetSource().GetNativeId()))
+	it.absent = in.journal.Mark()
 	if it.row, err = in.journal.Get(ctx, it.key); err != nil || it.row != nil {
 		return err
 	}
@@ -225,7 +227,7 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, p
 		return nil, fmt.Errorf("making leaf: %w", err)
 	}
 	row := &journal.Row{
-		Key: it.key, Leaf: b, Needs: persons.needs(tagged.Persons), Principal: req.Principal,
+		Key: it.key, Absent: it.absent, Leaf: b, Needs: persons.needs(tagged.Persons), Principal: req.Principal,
 		Submission: submission(it.opening, it),
 	}
 	var raw []byte

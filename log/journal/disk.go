@@ -252,6 +252,7 @@ func (j *Journal) load() error {
 	if err := j.loadNext(); err != nil {
 		return err
 	}
+	j.shown = j.next.Load()
 	seqs, err := j.list(kindQueued)
 	if err != nil {
 		return err

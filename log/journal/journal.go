@@ -45,6 +45,10 @@ type Row struct {
 	Submission leaf.Hash
 	Principal  string
 
+	// Absent is the mark that was taken before Get found no row of this key;
+	// zero if nobody looked. It spares Put the look into the database.
+	Absent Mark
+
 	// Payload and Raw are stored with the row and read back by their methods
 	// of the same name. They are dropped from the row once they are stored.
 	Payload, Raw []byte
@@ -79,6 +83,7 @@ func (r *Row) Wait(ctx context.Context) (int64, error) {
 type Journal struct {
 	db     *pebble.DB
 	commit chan struct{} // holds one token; its holder is the only one that commits rows
+	recent recent        // keys of the latest rows; the token's holder's
 
 	next atomic.Uint64 // sequence number of the next row
 
@@ -89,6 +94,7 @@ type Journal struct {
 	added   chan struct{}      // closed and replaced when queue or open changes
 	bytes   int64              // of open
 	cursor  int64
+	shown   uint64 // sequence number of the latest row that Get finds
 	failed  error
 }
 
@@ -236,7 +242,7 @@ func (j *Journal) commitGroup(puts []*put) error {
 	for _, p := range puts {
 		for _, r := range p.rows {
 			existing := group[r.Key]
-			if existing == nil {
+			if existing == nil && !j.recent.lacks(r.Key, r.Absent) {
 				var err error
 				if existing, err = j.get(r.Key); err != nil {
 					return j.fail(errors.Join(err, b.Close()))
@@ -260,6 +266,7 @@ func (j *Journal) commitGroup(puts []*put) error {
 	if len(added) == 0 {
 		return j.closeBatch(b)
 	}
+	j.recent.add(added)
 	// If we die before this returns, none of the rows exist and nobody was told
 	// that they do. After it, all are found by the next Open.
 	err := j.durable(b, func() {
@@ -272,6 +279,7 @@ func (j *Journal) commitGroup(puts []*put) error {
 			j.bytes += r.size
 		}
 		j.queue = append(j.queue, added...)
+		j.shown = added[len(added)-1].seq
 		j.notify()
 		j.mu.Unlock()
 	})
@@ -396,12 +404,18 @@ func (j *Journal) Sequenced(first int64, rows []*Row) error {
 	}
 	b := j.db.NewBatch()
 	placed := make(map[*Row]bool, len(rows))
+	var adopted []*Row
 	for i, r := range rows {
 		if r.seq == 0 {
+			if adopted == nil { // rows that come without Put are stored as if by one
+				j.commit <- struct{}{}
+				defer func() { <-j.commit }()
+			}
 			r.seq, r.size = j.next.Add(1), int64(len(r.Leaf))
 			if err := j.write(b, r); err != nil {
 				return j.fail(errors.Join(err, b.Close()))
 			}
+			adopted = append(adopted, r)
 		}
 		if err := j.writeIndex(b, r, first+int64(i), placed[r]); err != nil {
 			return j.fail(errors.Join(err, b.Close()))
@@ -411,6 +425,7 @@ func (j *Journal) Sequenced(first int64, rows []*Row) error {
 	if err := writeCursor(b, first+int64(len(rows))); err != nil {
 		return j.fail(errors.Join(err, b.Close()))
 	}
+	j.recent.add(adopted)
 	// If we die before this returns, the entries are in the log and above the
 	// cursor: the next start finds them there.
 	if err := database.Commit(b); err != nil {
@@ -419,6 +434,9 @@ func (j *Journal) Sequenced(first int64, rows []*Row) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.cursor = first + int64(len(rows))
+	if len(adopted) > 0 {
+		j.shown = adopted[len(adopted)-1].seq
+	}
 	for i, r := range rows {
 		if r.at.CompareAndSwap(0, first+int64(i)+1) && r.done != nil {
 			close(r.done)
