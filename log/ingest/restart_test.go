@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -32,20 +33,29 @@ func TestCrashAtEveryAppend(t *testing.T) {
 	for i := range 6 {
 		events = append(events, w.event(fmt.Sprint(i), fmt.Sprint("a", i), fmt.Sprint("b", i/2)))
 	}
-	var worlds []*world
+	var mu sync.Mutex // guards all: the last snapshot is taken after the last receipt is out
+	var all []*world
+	add := func(c *world) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, c)
+	}
 	// The sequencer calls these, and nothing else changes the disk but Submit, which waits for it.
 	w.log.before = func(leaves [][]byte) {
 		for part := range len(leaves) {
 			c := w.crashed()
 			c.log.log.Append(leaves[:part]...)
-			worlds = append(worlds, c)
+			add(c)
 		}
 	}
-	w.log.after = func() { worlds = append(worlds, w.crashed()) }
+	w.log.after = func() { add(w.crashed()) }
 	w.log.signed = w.log.after
 	for _, e := range events {
 		w.receipts(e)
 	}
+	mu.Lock()
+	worlds := slices.Clone(all)
+	mu.Unlock()
 	if len(worlds) < 4*len(events)/2 {
 		t.Fatalf("%d crashes", len(worlds))
 	}
