@@ -1,5 +1,5 @@
-// Package proto_test holds SPEC.md to the repository: what it names as holding its rules is there, and the hash
-// labels are the same in it and in the code.
+// Package proto_test holds SPEC.md and THREATS.md to the repository: what they name as holding their rules is there, and
+// the hash labels are the same in SPEC.md and in the code.
 package proto_test
 
 import (
@@ -36,25 +36,51 @@ var outside = map[string]string{
 	"auth0":   "../log/source/auth0",
 	"client":  "../client",
 	"cmd":     "../cmd",
+	"heads":   "../log/heads",
 	"ingest":  "../log/ingest",
 	"journal": "../log/journal",
 	"log":     "../log",
 	"okta":    "../log/source/okta",
+	"quorum":  "../log/quorum",
 	"serve":   "../log/serve",
 	"source":  "../log/source",
+	"trust":   "../client/trust",
+	"witness": "../witness",
 }
 
-func TestSpecNamesWhatExists(t *testing.T) {
-	spec := read(t, "SPEC.md")
-	for _, cited := range regexp.MustCompile(`\b(\w+)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(spec, -1) {
+// namesTests reports every test and script that the page names and that does not exist.
+func namesTests(t *testing.T, page string) {
+	t.Helper()
+	text := read(t, page)
+	for _, cited := range regexp.MustCompile(`\b(\w+)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(text, -1) {
 		dir, elsewhere := outside[cited[1]]
 		if !elsewhere {
 			dir = cited[1]
 		}
 		if !strings.Contains(read(t, filepath.Join(dir, "*_test.go")), "func "+cited[2]+"(") {
-			t.Errorf("SPEC.md names %s, which does not exist", cited[0])
+			t.Errorf("%s names %s, which does not exist", page, cited[0])
 		}
 	}
+	for _, cited := range regexp.MustCompile(`testdata/scripts/\w+\.txtar`).FindAllString(text, -1) {
+		if _, err := os.Stat(filepath.Join("..", cited)); err != nil {
+			t.Errorf("%s names %s: %v", page, cited, err)
+		}
+	}
+}
+
+func TestThreatsNameWhatHoldsThem(t *testing.T) {
+	namesTests(t, "THREATS.md")
+	for _, row := range strings.Split(read(t, "THREATS.md"), "\n") {
+		held := strings.Contains(row, ".Test") || strings.Contains(row, "testdata/scripts/")
+		if strings.HasPrefix(row, "| to ") && !held {
+			t.Errorf("no test holds %s", row)
+		}
+	}
+}
+
+func TestSpecNamesWhatExists(t *testing.T) {
+	namesTests(t, "SPEC.md")
+	spec := read(t, "SPEC.md")
 	for _, cited := range regexp.MustCompile(`([a-z-]+(?:\\\*)?)\.json`).FindAllStringSubmatch(spec, -1) {
 		pattern := strings.ReplaceAll(cited[1], `\*`, "*") + ".json"
 		if found, err := filepath.Glob(filepath.Join("../testdata/vectors", pattern)); err != nil || (len(found) == 0 && pattern != "x.json") {
