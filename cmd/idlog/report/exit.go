@@ -1,11 +1,10 @@
-package main
+package report
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -19,23 +18,24 @@ import (
 	"idlog/proto/policy"
 )
 
-// classify gives an error its exit code and says what to do next, where there
+// Classify gives an error its exit code and says what to do next, where there
 // is something to do.
-func classify(err error) error {
+func Classify(err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := errors.AsType[*serve.ExitError](err); ok {
 		return err
 	}
-	code, remedy := classOf(err)
+	code, remedy := ClassOf(err)
 	if code == serve.CodeInterrupted {
 		err = errors.New("interrupted")
 	}
 	return &serve.ExitError{Code: code, Err: err, Remedy: remedy}
 }
 
-func classOf(err error) (code int, remedy string) {
+// ClassOf returns the exit code of an error and what to do next, which may be nothing.
+func ClassOf(err error) (code int, remedy string) {
 	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
 		return serve.CodeQuorum, "again later, when the witnesses have signed; or ask whether this policy is the right one"
 	}
@@ -114,8 +114,12 @@ var remedies = map[logv1.Reason]string{
 	logv1.Reason_REASON_OVERLOAD:           "again later, or with fewer calls at once",
 }
 
-// reportJSON is serve.Report for programs that read standard error.
-func reportJSON(w io.Writer, err error) int {
+// Fail tells standard error why the program ends, as text or as one JSON
+// object, and returns the exit code. A nil err says nothing and is CodeOK.
+func (p *Printer) Fail(err error) int {
+	if err = Classify(err); err == nil || !p.JSON {
+		return serve.Report(p.Stderr, "idlog", err)
+	}
 	code := serve.CodeError
 	if exit, ok := errors.AsType[*serve.ExitError](err); ok {
 		code = exit.Code
@@ -125,13 +129,13 @@ func reportJSON(w io.Writer, err error) int {
 		Code    int    `json:"code"`
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
-	}{"exit_error", code, reasonOf(err), err.Error()})
-	fmt.Fprintf(w, "%s\n", b)
+	}{"exit_error", code, ReasonOf(err), err.Error()})
+	fmt.Fprintf(p.Stderr, "%s\n", b)
 	return code
 }
 
-// reasonOf names an error for programs: a reason of the wire, or one of ours.
-func reasonOf(err error) string {
+// ReasonOf names an error for programs: a reason of the wire, or one of ours.
+func ReasonOf(err error) string {
 	if r, ok := errors.AsType[*client.Refused](err); ok {
 		return strings.TrimPrefix(r.Reason.String(), "REASON_")
 	}

@@ -1,4 +1,6 @@
-package main
+// Package submit is the command `idlog submit`: from the lines of a file to
+// receipts that were verified.
+package submit
 
 import (
 	"bufio"
@@ -17,6 +19,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"idlog/client"
+	"idlog/cmd/idlog/report"
+	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
@@ -51,7 +55,7 @@ func parseEvent(line []byte, _ source.Config) ([]*eventv1.Event, error) {
 
 // submission is one run of the submit command.
 type submission struct {
-	g                                      *globals
+	g                                      *session.Session
 	source, format, issuer, wait, receipts string
 
 	opts     client.Options
@@ -67,7 +71,8 @@ type tally struct {
 	worst                            error
 }
 
-func (g *globals) submitCommand() *cobra.Command {
+// Command is `idlog submit`.
+func Command(g *session.Session) *cobra.Command {
 	s := &submission{g: g}
 	cmd := &cobra.Command{
 		Use:   "submit [FILE|-]",
@@ -80,7 +85,7 @@ Bad lines are refused with their number; the rest goes in, and the exit code say
 Submitting a file again is safe: what is logged is not logged twice.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, shut, err := g.input(args)
+			in, shut, err := input(g, args)
 			if err != nil {
 				return err
 			}
@@ -98,9 +103,9 @@ Submitting a file again is safe: what is logged is not logged twice.`,
 }
 
 // input opens the file that is named, or standard input.
-func (g *globals) input(args []string) (in io.Reader, shut func(), err error) {
+func input(g *session.Session, args []string) (in io.Reader, shut func(), err error) {
 	if len(args) == 0 || args[0] == "-" {
-		return g.env.Stdin, func() {}, nil
+		return g.Stdin, func() {}, nil
 	}
 	f, err := os.Open(args[0])
 	if err != nil {
@@ -126,11 +131,11 @@ func (s *submission) run(ctx context.Context, in io.Reader) error {
 		}
 	}
 	var err error
-	if s.client, err = s.g.client(); err != nil {
+	if s.client, err = s.g.Client(); err != nil {
 		return err
 	}
 	defer s.client.Close()
-	if f, ok := s.g.env.Stderr.(*os.File); ok {
+	if f, ok := s.g.Stderr.(*os.File); ok {
 		s.progress = term.IsTerminal(int(f.Fd()))
 	}
 	if err := s.read(ctx, bufio.NewReaderSize(in, 64<<10), parse); err != nil {
@@ -221,7 +226,7 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 	for i, l := range chunk {
 		events[i] = l.event
 	}
-	ctx, cancel := s.g.within(ctx)
+	ctx, cancel := s.g.Within(ctx)
 	defer cancel()
 	results, failed := s.client.Submit(ctx, s.source, events, s.opts)
 	open := 0
@@ -236,7 +241,7 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 		}
 	}
 	if s.progress {
-		fmt.Fprintf(s.g.env.Stderr, "\r%d lines, %d logged ", s.tally.lines, s.tally.logged)
+		fmt.Fprintf(s.g.Stderr, "\r%d lines, %d logged ", s.tally.lines, s.tally.logged)
 	}
 	if failed != nil {
 		return fmt.Errorf("submitting line %d and what follows (%d events are logged, submitting the file again is safe): %w",
@@ -247,16 +252,16 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 
 // resultJSON is the fate of one event.
 type resultJSON struct {
-	Line      int           `json:"line"`
-	ID        string        `json:"id,omitempty"`
-	Index     *int64        `json:"index,omitempty"`
-	Size      int64         `json:"size,omitempty"`
-	Witnesses []witnessJSON `json:"witnesses,omitempty"`
-	Repeat    bool          `json:"repeat,omitempty"`
-	Deadline  *time.Time    `json:"deadline,omitempty"`
-	Ticket    string        `json:"ticket,omitempty"`
-	Reason    string        `json:"reason,omitempty"`
-	Message   string        `json:"message,omitempty"`
+	Line      int              `json:"line"`
+	ID        string           `json:"id,omitempty"`
+	Index     *int64           `json:"index,omitempty"`
+	Size      int64            `json:"size,omitempty"`
+	Witnesses []report.Witness `json:"witnesses,omitempty"`
+	Repeat    bool             `json:"repeat,omitempty"`
+	Deadline  *time.Time       `json:"deadline,omitempty"`
+	Ticket    string           `json:"ticket,omitempty"`
+	Reason    string           `json:"reason,omitempty"`
+	Message   string           `json:"message,omitempty"`
 }
 
 func (s *submission) tell(l lined, res client.Result) error {
@@ -266,10 +271,10 @@ func (s *submission) tell(l lined, res client.Result) error {
 		if !s.opts.Sequenced {
 			s.tally.blame(res.Err)
 		}
-		if s.g.json {
-			return s.g.printJSON(resultJSON{Line: l.line, ID: id, Deadline: &ticket.Deadline, Ticket: string(ticket.Note)})
+		if s.g.JSON {
+			return s.g.Object(resultJSON{Line: l.line, ID: id, Deadline: &ticket.Deadline, Ticket: string(ticket.Note)})
 		}
-		return s.g.printText("-  %s  promised until %s\n", printable(id), ticket.Deadline.Format(time.RFC3339))
+		return s.g.Text("-  %s  promised until %s\n", report.Printable(id), ticket.Deadline.Format(time.RFC3339))
 	}
 	if res.Err != nil {
 		return s.refuse(l.line, id, res.Err)
@@ -286,11 +291,11 @@ func (s *submission) tell(l lined, res client.Result) error {
 		}
 	}
 	c := r.Checkpoint
-	if s.g.json {
-		return s.g.printJSON(resultJSON{Line: l.line, ID: r.NativeID, Index: &r.Index, Size: c.Checkpoint.Size,
-			Witnesses: cosigners(c.Cosignatures), Repeat: r.Repeat})
+	if s.g.JSON {
+		return s.g.Object(resultJSON{Line: l.line, ID: r.NativeID, Index: &r.Index, Size: c.Checkpoint.Size,
+			Witnesses: report.Witnesses(c.Cosignatures), Repeat: r.Repeat})
 	}
-	return s.g.printText("%d  %s  size %d  %s\n", r.Index, printable(r.NativeID), c.Checkpoint.Size, names(c.Cosignatures))
+	return s.g.Text("%d  %s  size %d  %s\n", r.Index, report.Printable(r.NativeID), c.Checkpoint.Size, report.Names(c.Cosignatures))
 }
 
 // refuse tells that a line, or an event of it, is not in the log.
@@ -298,17 +303,17 @@ func (s *submission) refuse(line int, id string, err error) error {
 	s.tally.refused++
 	s.tally.blame(err)
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if s.g.json {
-		return s.g.printJSON(resultJSON{Line: line, ID: id, Reason: reasonOf(err), Message: text})
+	if s.g.JSON {
+		return s.g.Object(resultJSON{Line: line, ID: id, Reason: report.ReasonOf(err), Message: text})
 	}
 	if s.progress {
-		fmt.Fprint(s.g.env.Stderr, "\r")
+		fmt.Fprint(s.g.Stderr, "\r")
 	}
 	about := ""
 	if id != "" {
-		about = " (" + printable(id) + ")"
+		about = " (" + report.Printable(id) + ")"
 	}
-	fmt.Fprintf(s.g.env.Stderr, "idlog: line %d%s: %s\n", line, about, text)
+	fmt.Fprintf(s.g.Stderr, "idlog: line %d%s: %s\n", line, about, text)
 	return nil
 }
 
@@ -324,7 +329,7 @@ func rank(err error) int {
 	if err == nil {
 		return 0
 	}
-	switch code, _ := classOf(err); code {
+	switch code, _ := report.ClassOf(err); code {
 	case serve.CodeVerification:
 		return 3
 	case serve.CodeQuorum:
@@ -337,10 +342,10 @@ func rank(err error) int {
 func (s *submission) finish() error {
 	t := s.tally
 	if s.progress {
-		fmt.Fprint(s.g.env.Stderr, "\r")
+		fmt.Fprint(s.g.Stderr, "\r")
 	}
-	if !s.g.json {
-		fmt.Fprintf(s.g.env.Stderr, "idlog: %d lines: %d events logged, %d promised, %d refused\n", t.lines, t.logged, t.promised, t.refused)
+	if !s.g.JSON {
+		fmt.Fprintf(s.g.Stderr, "idlog: %d lines: %d events logged, %d promised, %d refused\n", t.lines, t.logged, t.promised, t.refused)
 	}
 	switch rank(t.worst) {
 	case 0:

@@ -1,4 +1,4 @@
-package main
+package offline
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/idlog/report"
+	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
@@ -16,7 +18,8 @@ import (
 	"idlog/proto/seal"
 )
 
-func (g *globals) verifyCommand() *cobra.Command {
+// Verify is the command `idlog verify`.
+func Verify(s *session.Session) *cobra.Command {
 	var raw, leafFile string
 	cmd := &cobra.Command{
 		Use:   "verify FILE -p POLICY",
@@ -25,24 +28,24 @@ func (g *globals) verifyCommand() *cobra.Command {
   idlog verify 42.idlog-disclosure -p policy.tlog-policy --raw 42.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			p, sum, err := g.trusted()
+			p, sum, err := s.Trusted()
 			if err != nil {
 				return err
 			}
-			b, err := readFile(args[0])
+			b, err := session.ReadFile(args[0])
 			if err != nil {
 				return fmt.Errorf("reading the file to verify: %w", err)
 			}
 			first, _, _ := bytes.Cut(b, []byte("\n"))
 			switch {
 			case string(first) == "idlog-disclosure/v1":
-				return g.verifyDisclosure(p, sum, b, raw)
+				return verifyDisclosure(s, p, sum, b, raw)
 			case string(first) == "idlog-evidence/v1":
-				return g.judge(p, b)
+				return judge(s, p, b)
 			case raw != "":
 				return serve.Usagef("--raw needs a disclosure file, which commits to the raw bytes")
 			case strings.HasPrefix(string(first), "c2sp.org/tlog-proof@"):
-				return g.verifyProof(p, sum, b, leafFile)
+				return verifyProof(s, p, sum, b, leafFile)
 			}
 			return serve.Usagef("%s is no disclosure, tlog-proof or evidence file", args[0])
 		},
@@ -52,7 +55,7 @@ func (g *globals) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-func (g *globals) verifyDisclosure(p *policy.Policy, sum [32]byte, b []byte, raw string) error {
+func verifyDisclosure(s *session.Session, p *policy.Policy, sum [32]byte, b []byte, raw string) error {
 	d, err := seal.Parse(b)
 	if err != nil {
 		return failed(err)
@@ -66,17 +69,17 @@ func (g *globals) verifyDisclosure(p *policy.Policy, sum [32]byte, b []byte, raw
 			return err
 		}
 	}
-	s := &shown{Index: o.Index}
-	s.under(o.Checkpoint.Origin, o.Checkpoint.Size, o.Cosigned, sum)
-	if err := s.describe(o.Leaf, d.Proof.Extra, o.Lines); err != nil {
+	e := &report.Entry{Index: o.Index}
+	e.Under(o.Checkpoint.Origin, o.Checkpoint.Size, o.Cosigned, sum)
+	if err := e.Describe(o.Leaf, d.Proof.Extra, o.Lines); err != nil {
 		return failed(err)
 	}
-	return g.verified(s)
+	return verified(s, e)
 }
 
 // verifyRaw holds a file against what the disclosure commits to.
 func verifyRaw(o *seal.Opened, file string) error {
-	b, err := readFile(file)
+	b, err := session.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("reading the raw bytes: %w", err)
 	}
@@ -90,14 +93,14 @@ func verifyRaw(o *seal.Opened, file string) error {
 	return nil
 }
 
-func (g *globals) verifyProof(p *policy.Policy, sum [32]byte, b []byte, leafFile string) error {
+func verifyProof(s *session.Session, p *policy.Policy, sum [32]byte, b []byte, leafFile string) error {
 	pr, err := proof.Parse(b)
 	if err != nil {
 		return failed(err)
 	}
 	bytes := pr.Extra
 	if leafFile != "" {
-		if bytes, err = readFile(leafFile); err != nil {
+		if bytes, err = session.ReadFile(leafFile); err != nil {
 			return fmt.Errorf("reading the leaf: %w", err)
 		}
 	}
@@ -116,40 +119,40 @@ func (g *globals) verifyProof(p *policy.Policy, sum [32]byte, b []byte, leafFile
 	if family, named := leaf.LogOf(l); named && !ofFamily(v.Checkpoint.Origin, family) {
 		return failed(fmt.Errorf("the leaf of log %s is in log %s", family, v.Checkpoint.Origin))
 	}
-	s := &shown{Index: pr.Index}
-	s.under(v.Checkpoint.Origin, v.Checkpoint.Size, v.Cosignatures, sum)
-	if err := s.describe(l, bytes, nil); err != nil {
+	e := &report.Entry{Index: pr.Index}
+	e.Under(v.Checkpoint.Origin, v.Checkpoint.Size, v.Cosignatures, sum)
+	if err := e.Describe(l, bytes, nil); err != nil {
 		return err
 	}
-	return g.verified(s)
+	return verified(s, e)
 }
 
 // verified prints what was verified; text ends with the verdict.
-func (g *globals) verified(s *shown) error {
-	if g.json {
-		return g.printJSON(s)
+func verified(s *session.Session, e *report.Entry) error {
+	if s.JSON {
+		return s.Object(e)
 	}
-	if err := g.text(s); err != nil {
+	if err := s.Entry(e); err != nil {
 		return err
 	}
-	return g.printText("verified   entry %d of %s, under size %d\n", s.Index, s.Origin, s.Size)
+	return s.Text("verified   entry %d of %s, under size %d\n", e.Index, e.Origin, e.Size)
 }
 
 // judge weighs an evidence file.
-func (g *globals) judge(p *policy.Policy, b []byte) error {
-	e, err := evidence.Parse(b)
+func judge(s *session.Session, p *policy.Policy, b []byte) error {
+	ev, err := evidence.Parse(b)
 	if err != nil {
 		return failed(err)
 	}
-	v, err := evidence.Judge(e, p)
+	v, err := evidence.Judge(ev, p)
 	if errors.Is(err, evidence.ErrNotJudged) {
 		return &serve.ExitError{Code: serve.CodeError, Err: err, Remedy: "a newer idlog"}
 	}
 	if err != nil {
 		return failed(err)
 	}
-	if g.json {
-		return g.printJSON(struct {
+	if s.JSON {
+		return s.Object(struct {
 			Claim     string `json:"claim"`
 			Proven    bool   `json:"proven"`
 			Accused   string `json:"accused"`
@@ -160,7 +163,7 @@ func (g *globals) judge(p *policy.Policy, b []byte) error {
 	if v.Proven {
 		verdict = "proven"
 	}
-	return g.printText("claim      %s\naccused    %s\nverdict    %s\n%s\n", v.Claim, printable(v.Accused), verdict, v.Statement)
+	return s.Text("claim      %s\naccused    %s\nverdict    %s\n%s\n", v.Claim, report.Printable(v.Accused), verdict, v.Statement)
 }
 
 // failed says that a file does not verify; a lack of cosignatures alone has a

@@ -1,4 +1,4 @@
-package main
+package offline
 
 import (
 	"errors"
@@ -9,19 +9,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 )
 
-func (g *globals) keyCommand() *cobra.Command {
+// Key is the command `idlog key`.
+func Key(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{Use: "key", Short: "Make and show the keys of logs and witnesses", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(g.keyGenerateCommand(), g.keyShowCommand())
+	cmd.AddCommand(keyGenerate(s), keyShow(s))
 	return cmd
 }
 
-func (g *globals) keyGenerateCommand() *cobra.Command {
+func keyGenerate(s *session.Session) *cobra.Command {
 	var name, kind, alg, out string
 	cmd := &cobra.Command{
 		Use:     "generate --name NAME -o FILE",
@@ -49,7 +51,7 @@ func (g *globals) keyGenerateCommand() *cobra.Command {
 			} else if err != nil {
 				return err
 			}
-			return g.printKey(vkey)
+			return printKey(s, vkey)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the key: a log's origin, a witness' operator")
@@ -59,7 +61,7 @@ func (g *globals) keyGenerateCommand() *cobra.Command {
 	return cmd
 }
 
-func (g *globals) keyShowCommand() *cobra.Command {
+func keyShow(s *session.Session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show FILE",
 		Short: "Print the public key of a private one",
@@ -70,7 +72,7 @@ func (g *globals) keyShowCommand() *cobra.Command {
 				return &serve.ExitError{Code: serve.CodePermission, Err: fmt.Errorf("%s can be read by others", args[0]),
 					Remedy: "chmod 600 " + args[0]}
 			}
-			b, err := readFile(args[0])
+			b, err := session.ReadFile(args[0])
 			if err != nil {
 				return fmt.Errorf("reading the key: %w", err)
 			}
@@ -78,17 +80,17 @@ func (g *globals) keyShowCommand() *cobra.Command {
 			if err != nil {
 				return serve.Usagef("%s: %w", args[0], err)
 			}
-			return g.printKey(vkey)
+			return printKey(s, vkey)
 		},
 	}
 }
 
-func (g *globals) printKey(vkey string) error {
-	if g.json {
-		return g.printJSON(struct {
+func printKey(s *session.Session, vkey string) error {
+	if s.JSON {
+		return s.Object(struct {
 			VKey string `json:"vkey"`
 		}{vkey})
 	}
-	_, err := fmt.Fprintln(g.env.Stdout, vkey)
+	_, err := fmt.Fprintln(s.Stdout, vkey)
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package offline
 
 import (
 	"encoding/hex"
@@ -7,17 +7,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/idlog/session"
 	"idlog/proto/checkpoint"
 )
 
-func (g *globals) policyCommand() *cobra.Command {
+// Policy is the command `idlog policy`.
+func Policy(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Read policies", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check FILE",
 		Short: "Read a tlog-policy strictly and say what it asks for",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return g.policyCheck(args[0]) },
+		RunE:  func(_ *cobra.Command, args []string) error { return policyCheck(s, args[0]) },
 	})
 	return cmd
 }
@@ -44,8 +46,8 @@ type groupJSON struct {
 	Members   []string `json:"members"`
 }
 
-func (g *globals) policyCheck(file string) error {
-	p, sum, err := readPolicy(file)
+func policyCheck(s *session.Session, file string) error {
+	p, sum, err := session.ReadPolicy(file)
 	if err != nil {
 		return err
 	}
@@ -59,23 +61,23 @@ func (g *globals) policyCheck(file string) error {
 	for _, gr := range p.Groups {
 		out.Groups = append(out.Groups, groupJSON(gr))
 	}
-	if g.json {
-		return g.printJSON(out)
+	if s.JSON {
+		return s.Object(out)
 	}
 	for _, l := range out.Logs {
-		fmt.Fprintf(g.env.Stdout, "log      %s  %s\n", l.Name, l.Alg)
+		fmt.Fprintf(s.Stdout, "log      %s  %s\n", l.Name, l.Alg)
 	}
 	for _, w := range out.Witnesses {
-		fmt.Fprintln(g.env.Stdout, strings.TrimRight(fmt.Sprintf("witness  %s  %s  %s", w.Name, w.Alg, w.URL), " "))
+		fmt.Fprintln(s.Stdout, strings.TrimRight(fmt.Sprintf("witness  %s  %s  %s", w.Name, w.Alg, w.URL), " "))
 	}
 	for _, gr := range out.Groups {
-		fmt.Fprintf(g.env.Stdout, "group    %s  %d of %s\n", gr.Name, gr.Threshold, strings.Join(gr.Members, ", "))
+		fmt.Fprintf(s.Stdout, "group    %s  %d of %s\n", gr.Name, gr.Threshold, strings.Join(gr.Members, ", "))
 	}
-	fmt.Fprintf(g.env.Stdout, "quorum   %s\n", out.Quorum)
+	fmt.Fprintf(s.Stdout, "quorum   %s\n", out.Quorum)
 	if out.Quorum == "none" {
-		fmt.Fprintln(g.env.Stderr, "idlog: this policy asks for no witness: the log could show everybody something else")
+		s.Note("this policy asks for no witness: the log could show everybody something else")
 	}
-	_, err = fmt.Fprintf(g.env.Stdout, "sha256   %s\n", out.SHA256)
+	_, err = fmt.Fprintf(s.Stdout, "sha256   %s\n", out.SHA256)
 	return err
 }
 

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"encoding/base64"
@@ -8,60 +8,62 @@ import (
 	"strings"
 	"time"
 
+	"idlog/client"
 	"idlog/proto/event"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
 	"idlog/proto/seal"
 )
 
-// printJSON writes one object on a line of its own.
-func (g *globals) printJSON(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("writing JSON: %w", err)
-	}
-	_, err = fmt.Fprintf(g.env.Stdout, "%s\n", b)
-	return err
-}
-
-// printText writes lines to standard output.
-func (g *globals) printText(format string, args ...any) error {
-	_, err := fmt.Fprintf(g.env.Stdout, format, args...)
-	return err
-}
-
-// witnessJSON is one cosignature as it is shown.
-type witnessJSON struct {
+// Witness is one cosignature as it is shown.
+type Witness struct {
 	Witness string    `json:"witness"`
 	Time    time.Time `json:"time"`
 }
 
-func cosigners(list []policy.Cosignature) []witnessJSON {
-	out := make([]witnessJSON, len(list))
+// Witnesses lists cosignatures in their order.
+func Witnesses(list []policy.Cosignature) []Witness {
+	out := make([]Witness, len(list))
 	for i, c := range list {
-		out[i] = witnessJSON{c.Witness, c.Time}
+		out[i] = Witness{c.Witness, c.Time}
 	}
 	return out
 }
 
-func names(list []policy.Cosignature) string {
+// Names lists who cosigned in one word.
+func Names(list []policy.Cosignature) string {
 	if len(list) == 0 {
 		return "none"
 	}
 	out := make([]string, len(list))
 	for i, c := range list {
-		out[i] = printable(c.Witness)
+		out[i] = Printable(c.Witness)
 	}
 	return strings.Join(out, ",")
 }
 
-// shown is one entry as get, watch and verify print it.
-type shown struct {
+// Checkpoint is a verified checkpoint as it is shown.
+type Checkpoint struct {
+	Origin    string    `json:"origin"`
+	Size      int64     `json:"size"`
+	Root      []byte    `json:"root"`
+	Witnesses []Witness `json:"witnesses"`
+	Note      string    `json:"checkpoint"`
+}
+
+// CheckpointOf describes a verified checkpoint.
+func CheckpointOf(cp *client.Checkpoint) Checkpoint {
+	c := cp.Checkpoint
+	return Checkpoint{c.Origin, c.Size, c.Root[:], Witnesses(cp.Cosignatures), string(cp.Note)}
+}
+
+// Entry is one entry as every command shows it. Verified is set by Under alone.
+type Entry struct {
 	Index      int64           `json:"index"`
 	Kind       string          `json:"kind"`
 	Origin     string          `json:"origin,omitempty"`
 	Size       int64           `json:"size,omitempty"`
-	Witnesses  []witnessJSON   `json:"witnesses,omitempty"`
+	Witnesses  []Witness       `json:"witnesses,omitempty"`
 	Policy     string          `json:"policy_sha256,omitempty"`
 	Verified   bool            `json:"verified"`
 	Log        string          `json:"log,omitempty"`
@@ -74,9 +76,18 @@ type shown struct {
 	Checkpoint string          `json:"checkpoint,omitempty"`
 }
 
-// describe fills what a parsed leaf says.
-func (s *shown) describe(l leaf.Leaf, b []byte, lines []seal.Line) error {
-	s.Kind, s.Leaf = kindOf(l), base64.StdEncoding.EncodeToString(b)
+// EntryOf describes an entry that the client has verified under a policy file
+// of this SHA-256.
+func EntryOf(e *client.Entry, sum [32]byte) (*Entry, error) {
+	s := &Entry{Index: e.Index}
+	s.Under(e.Checkpoint.Checkpoint.Origin, e.Checkpoint.Checkpoint.Size, e.Checkpoint.Cosignatures, sum)
+	return s, s.Describe(e.Leaf, e.Bytes, e.Lines)
+}
+
+// Describe fills what a parsed leaf says; l is nil where b is no leaf of ours,
+// and lines are empty where no field is shown.
+func (s *Entry) Describe(l leaf.Leaf, b []byte, lines []seal.Line) error {
+	s.Kind, s.Leaf = KindOf(l), base64.StdEncoding.EncodeToString(b)
 	if e, ok := l.(*leaf.Event); ok {
 		at := time.Unix(e.Received, 0).UTC()
 		s.Log, s.Source, s.Received, s.Assurance = e.Log, e.Source, &at, string(e.Assurance)
@@ -92,14 +103,21 @@ func (s *shown) describe(l leaf.Leaf, b []byte, lines []seal.Line) error {
 	return nil
 }
 
-// under fills what the checkpoint says.
-func (s *shown) under(origin string, size int64, cosigned []policy.Cosignature, sum [32]byte) {
-	s.Origin, s.Size, s.Witnesses, s.Verified = origin, size, cosigners(cosigned), true
+// Under says by which checkpoint and which policy file the entry is verified.
+func (s *Entry) Under(origin string, size int64, cosigned []policy.Cosignature, sum [32]byte) {
+	s.Origin, s.Size, s.Witnesses, s.Verified = origin, size, Witnesses(cosigned), true
 	s.Policy = hex.EncodeToString(sum[:])
 }
 
-// text writes the entry for people.
-func (g *globals) text(s *shown) error {
+// Entry writes an entry: all that is known of it for people, or one object.
+func (p *Printer) Entry(s *Entry) error {
+	if p.JSON {
+		return p.Object(s)
+	}
+	return p.Text("%s", s.text())
+}
+
+func (s *Entry) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "entry      %d\nkind       %s\n", s.Index, s.Kind)
 	if s.Source != "" {
@@ -109,7 +127,7 @@ func (g *globals) text(s *shown) error {
 	if s.Verified {
 		fmt.Fprintf(&b, "origin     %s\nsize       %d\n", s.Origin, s.Size)
 		for _, w := range s.Witnesses {
-			fmt.Fprintf(&b, "witness    %s at %s\n", printable(w.Witness), w.Time.Format(time.RFC3339))
+			fmt.Fprintf(&b, "witness    %s at %s\n", Printable(w.Witness), w.Time.Format(time.RFC3339))
 		}
 		fmt.Fprintf(&b, "policy     sha256 %s\n", s.Policy)
 	} else {
@@ -121,7 +139,7 @@ func (g *globals) text(s *shown) error {
 		leaf, _ := base64.StdEncoding.DecodeString(s.Leaf)
 		fmt.Fprintf(&b, "\n%s", lineByLine(leaf))
 	}
-	return g.printText("%s", b.String())
+	return b.String()
 }
 
 // lineByLine returns a leaf, which is printable ASCII if it was parsed, safe
@@ -135,7 +153,8 @@ func lineByLine(b []byte) string {
 	}, string(b))
 }
 
-func kindOf(l leaf.Leaf) string {
+// KindOf names the kind of a leaf by the first line of its grammar; nil is "unknown".
+func KindOf(l leaf.Leaf) string {
 	switch l.(type) {
 	case *leaf.Event:
 		return "event"

@@ -1,0 +1,3 @@
+// Package read is the commands that ask a log's server and verify the answer:
+// get, watch, prove, checkpoint and consistency, each in a file of its name.
+package read

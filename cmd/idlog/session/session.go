@@ -1,0 +1,182 @@
+// Package session is what the commands of idlog have in common before they do
+// anything: the flags of every command, the policy file and the state that are
+// trusted, and the connection to a log's server.
+//
+// A session belongs to one run of the program and to one goroutine.
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"idlog/client"
+	"idlog/client/trust"
+	"idlog/cmd/idlog/report"
+	"idlog/cmd/internal/serve"
+	"idlog/proto/policy"
+)
+
+// attempts is how often a call is tried: some six seconds of a server that restarts.
+const attempts = 6
+
+// Session holds the flags of every command, and where it reads and writes.
+type Session struct {
+	report.Printer
+	Stdin io.Reader
+
+	Server, Policy, Log, State string
+	Timeout                    time.Duration
+
+	tlsCA, tlsCert, tlsKey string
+}
+
+// Flags defines the flags of every command on root, with their defaults from
+// the environment. The fields of the session are theirs once root has parsed.
+func (s *Session) Flags(root *cobra.Command, getenv func(string) string) {
+	f := root.PersistentFlags()
+	f.StringVar(&s.Server, "server", getenv("IDLOG_SERVER"), "host:port of the log's gRPC server ($IDLOG_SERVER)")
+	f.StringVarP(&s.Policy, "policy", "p", getenv("IDLOG_POLICY"), "tlog-policy file: whose signatures count ($IDLOG_POLICY)")
+	f.StringVar(&s.Log, "log", "", "log family; needed when the policy has keys of several")
+	f.StringVar(&s.State, "state", stateDir(getenv), "folder of what was seen before")
+	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "for one call and its repeats; 0 waits for ever")
+	f.BoolVar(&s.JSON, "json", false, "write JSON, one object a line")
+	f.StringVar(&s.tlsCA, "tls-ca", "", "PEM file of the authorities that the server's certificate comes from")
+	f.StringVar(&s.tlsCert, "tls-cert", "", "PEM file of the client certificate")
+	f.StringVar(&s.tlsKey, "tls-key", "", "PEM file of the client certificate's key")
+}
+
+// stateDir is where client state belongs: $IDLOG_STATE, $XDG_STATE_HOME/idlog,
+// or its default.
+func stateDir(getenv func(string) string) string {
+	if dir := getenv("IDLOG_STATE"); dir != "" {
+		return dir
+	}
+	base := getenv("XDG_STATE_HOME")
+	if home := getenv("HOME"); base == "" && home != "" {
+		base = filepath.Join(home, ".local", "state")
+	}
+	if base == "" {
+		return ""
+	}
+	return filepath.Join(base, "idlog")
+}
+
+// Trusted reads the policy file and returns it with its SHA-256, by which two
+// people can tell that they trust the same.
+func (s *Session) Trusted() (*policy.Policy, [32]byte, error) {
+	if s.Policy == "" {
+		return nil, [32]byte{}, &serve.ExitError{
+			Code: serve.CodeUsage, Err: fmt.Errorf("no policy: nothing can be verified without one"),
+			Remedy: "-p FILE, the tlog-policy that you got from somebody you trust",
+		}
+	}
+	return ReadPolicy(s.Policy)
+}
+
+// ReadPolicy reads a policy file strictly and returns it with its SHA-256.
+func ReadPolicy(file string) (*policy.Policy, [32]byte, error) {
+	b, err := ReadFile(file)
+	if err != nil {
+		return nil, [32]byte{}, fmt.Errorf("reading the policy: %w", err)
+	}
+	p, err := policy.Parse(b)
+	if err != nil {
+		return nil, [32]byte{}, serve.Usagef("reading the policy %s: %w", file, err)
+	}
+	return p, sha256.Sum256(b), nil
+}
+
+// Client connects as the flags say; the caller closes it.
+func (s *Session) Client() (*client.Client, error) {
+	p, _, err := s.Trusted()
+	if err != nil {
+		return nil, err
+	}
+	if s.Server == "" {
+		return nil, &serve.ExitError{
+			Code: serve.CodeUsage, Err: fmt.Errorf("no server"),
+			Remedy: "--server HOST:PORT, or IDLOG_SERVER in the environment",
+		}
+	}
+	if s.State == "" {
+		return nil, &serve.ExitError{
+			Code: serve.CodeUsage, Err: fmt.Errorf("no folder for what was seen before"), Remedy: "--state DIR",
+		}
+	}
+	conf, err := s.TLS()
+	if err != nil {
+		return nil, err
+	}
+	state, err := trust.Open(s.State)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{Target: s.Server, TLS: conf, Log: s.Log, Policy: p, State: state, Attempts: attempts})
+}
+
+// With connects, calls f once, bounded by --timeout, and closes the connection.
+func (s *Session) With(ctx context.Context, f func(ctx context.Context, c *client.Client) error) error {
+	c, err := s.Client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := s.Within(ctx)
+	defer cancel()
+	return f(ctx, c)
+}
+
+// TLS reads the TLS flags; nil without any of them.
+func (s *Session) TLS() (*tls.Config, error) {
+	if s.tlsCA == "" && s.tlsCert == "" && s.tlsKey == "" {
+		return nil, nil
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13}
+	if (s.tlsCert == "") != (s.tlsKey == "") {
+		return nil, serve.Usagef("--tls-cert and --tls-key go together")
+	}
+	if s.tlsCert != "" {
+		pair, err := tls.LoadX509KeyPair(s.tlsCert, s.tlsKey)
+		if err != nil {
+			return nil, serve.Usagef("reading the client certificate: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	if s.tlsCA != "" {
+		pem, err := ReadFile(s.tlsCA)
+		if err != nil {
+			return nil, fmt.Errorf("reading the TLS authorities: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, serve.Usagef("there is no certificate in %s", s.tlsCA)
+		}
+	}
+	return conf, nil
+}
+
+// Within bounds one call by --timeout.
+func (s *Session) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.Timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.Timeout)
+}
+
+// ReadFile reads a file that the user named, which is theirs to get right.
+func ReadFile(name string) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if os.IsNotExist(err) {
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
+	}
+	return b, err
+}
