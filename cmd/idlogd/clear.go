@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
 )
@@ -24,7 +25,7 @@ disk, and a log that signs two histories has lost its readers for ever. The
 service must not be running.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			c, err := readConfig(file)
+			c, err := config.Read(file)
 			if err != nil {
 				return err
 			}
@@ -45,7 +46,7 @@ service must not be running.`,
 			return &serve.ExitError{Code: serve.CodeNotFound, Err: fmt.Errorf("%s has no log of family %q", file, family)}
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", configName, "configuration file")
+	cmd.Flags().StringVar(&file, "config", config.Name, "configuration file")
 	cmd.Flags().StringVar(&family, "log", "", "log family; the first unless given")
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/ticket"
 )
@@ -18,25 +19,25 @@ func configCommand(env serve.Env) *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&file, "config", configName, "configuration file")
+	cmd.PersistentFlags().StringVar(&file, "config", config.Name, "configuration file")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "check",
 			Short: "Read the configuration, its keys and its policy, and change nothing",
 			Args:  noArgs,
 			RunE: func(*cobra.Command, []string) error {
-				c, err := readConfig(file)
+				c, err := config.Read(file)
 				if err != nil {
 					return err
 				}
 				for i := range c.Logs {
-					if _, _, err := logSigners(&c.Logs[i]); err != nil {
+					if _, _, err := c.Logs[i].Signers(); err != nil {
 						return err
 					}
-					if _, _, err := readSigner(c.Logs[i].Keys.Ticket, ticket.KeyName(c.Logs[i].Family)); err != nil {
+					if _, _, err := config.ReadSigner(c.Logs[i].Keys.Ticket, ticket.KeyName(c.Logs[i].Family)); err != nil {
 						return err
 					}
-					if _, err := readPolicy(c.Logs[i].Policy); err != nil {
+					if _, err := config.ReadPolicy(c.Logs[i].Policy); err != nil {
 						return err
 					}
 				}
@@ -49,7 +50,7 @@ func configCommand(env serve.Env) *cobra.Command {
 			Short: "Print the configuration with every default filled in",
 			Args:  noArgs,
 			RunE: func(*cobra.Command, []string) error {
-				c, err := readConfig(file)
+				c, err := config.Read(file)
 				if err != nil {
 					return err
 				}

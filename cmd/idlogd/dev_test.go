@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
+	"idlog/proto/seal"
 )
 
 // TestMain lets the test binary be idlogd, so that processes are real.
@@ -59,23 +61,39 @@ func TestDevOnce(t *testing.T) {
 	if errs != "" {
 		t.Errorf("standard error: %s", errs)
 	}
-	opened, err := verifyOffline(filepath.Join(dir, "receipt.idlog-disclosure"), filepath.Join(dir, policyName))
-	if err != nil {
-		t.Fatal(err)
-	}
+	opened := verified(t, dir)
 	if len(opened.Cosigned) < 2 {
 		t.Errorf("cosigned by %v", opened.Cosigned)
 	}
 
 	// The same folder again: the log goes on, and the same events have the same places.
 	exits(t, serve.CodeOK, "dev", "--once", "--dir", dir)
-	again, err := verifyOffline(filepath.Join(dir, "receipt.idlog-disclosure"), filepath.Join(dir, policyName))
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := verified(t, dir)
 	if again.Index != opened.Index || again.Checkpoint.Size < opened.Checkpoint.Size {
 		t.Errorf("first %d in %d, then %d in %d", opened.Index, opened.Checkpoint.Size, again.Index, again.Checkpoint.Size)
 	}
+}
+
+// verified is what the receipt that dev left in its folder proves.
+func verified(t *testing.T, dir string) *seal.Opened {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "receipt.idlog-disclosure"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := config.ReadPolicy(filepath.Join(dir, "policy.tlog-policy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	disclosure, err := seal.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := disclosure.Verify(trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened
 }
 
 // A temporary folder is gone afterwards.
@@ -120,10 +138,10 @@ func TestInit(t *testing.T) {
 			t.Errorf("%s has mode %v", key, info.Mode())
 		}
 	}
-	config := filepath.Join(dir, configName)
-	exits(t, serve.CodeOK, "config", "check", "--config", config)
-	printed, _ := exits(t, serve.CodeOK, "config", "print", "--config", config)
-	if _, err := parseConfig("printed", []byte(printed)); err != nil {
+	file := filepath.Join(dir, config.Name)
+	exits(t, serve.CodeOK, "config", "check", "--config", file)
+	printed, _ := exits(t, serve.CodeOK, "config", "print", "--config", file)
+	if _, err := config.Parse("printed", []byte(printed)); err != nil {
 		t.Errorf("config print is no configuration: %v\n%s", err, printed)
 	}
 	before := folder(t, dir)
@@ -136,7 +154,7 @@ func TestInit(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "keys", "log.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	exits(t, serve.CodePermission, "serve", "--config", config)
+	exits(t, serve.CodePermission, "serve", "--config", file)
 }
 
 // A mistake in the options leaves nothing that the next attempt would stumble on.
@@ -158,7 +176,7 @@ func TestInitLeavesNothing(t *testing.T) {
 
 func TestServeWithoutInit(t *testing.T) {
 	dir := t.TempDir()
-	_, errs := exits(t, serve.CodeInit, "serve", "--config", filepath.Join(dir, configName))
+	_, errs := exits(t, serve.CodeInit, "serve", "--config", filepath.Join(dir, config.Name))
 	if !strings.Contains(errs, "idlogd init --dir "+dir) {
 		t.Errorf("it does not say how to make a log: %s", errs)
 	}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	eventv1 "idlog/proto/idlog/event/v1"
@@ -164,7 +165,7 @@ func joinConfigs(t *testing.T, dir string, names ...string) string {
 	t.Helper()
 	var all strings.Builder
 	for i, name := range names {
-		b, err := os.ReadFile(filepath.Join(dir, name, configName))
+		b, err := os.ReadFile(filepath.Join(dir, name, config.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +219,7 @@ func TestServeRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := folder(t, dir)
-			_, errs := exits(t, tt.code, "serve", "--config", filepath.Join(dir, configName), "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0")
+			_, errs := exits(t, tt.code, "serve", "--config", filepath.Join(dir, config.Name), "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0")
 			if !strings.Contains(errs, tt.want) {
 				t.Errorf("it does not say %q: %s", tt.want, errs)
 			}
@@ -233,20 +234,20 @@ func TestServeRefuses(t *testing.T) {
 func TestClearRefusal(t *testing.T) {
 	dir := t.TempDir()
 	exits(t, serve.CodeOK, "init", "--dir", dir, "--family", "a.example/id", "--source", "app")
-	config := filepath.Join(dir, configName)
-	exits(t, serve.CodeNotFound, "clear-refusal", "--config", config)
-	exits(t, serve.CodeNotFound, "clear-refusal", "--config", config, "--log", "b.example/id")
+	file := filepath.Join(dir, config.Name)
+	exits(t, serve.CodeNotFound, "clear-refusal", "--config", file)
+	exits(t, serve.CodeNotFound, "clear-refusal", "--config", file, "--log", "b.example/id")
 	marker := filepath.Join(dir, "heads", "refused")
 	if err := os.WriteFile(marker, []byte("idlog-refused/v1\ntime 2026-11-23T00:00:00Z\nreason a test\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := startDaemon(t, "serve", "--config", config)
+	d := startDaemon(t, "serve", "--config", file)
 	_, err := logv1.NewEventServiceClient(d.conn).SubmitEvents(t.Context(), &logv1.SubmitEventsRequest{Source: "app", Events: []*eventv1.Event{{}}})
 	if status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("a log that refused to sign answers a submission with %v", err)
 	}
 	d.stop()
-	exits(t, serve.CodeOK, "clear-refusal", "--config", config)
+	exits(t, serve.CodeOK, "clear-refusal", "--config", file)
 	if _, err := os.Stat(marker); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the marker is still there: %v", err)
 	}

@@ -1,4 +1,4 @@
-package main
+package dev
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"idlog/cmd/idlogd/config"
+	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	"idlog/witness"
@@ -35,7 +37,7 @@ func startCosigner(ctx context.Context, name, dir string, logger *slog.Logger) (
 			return nil, err
 		}
 	}
-	skey, err := readSecret(keyFile)
+	skey, err := config.ReadSecret(keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func createCosigner(name, dir, keyFile, storeDir string) error {
 	if err != nil {
 		return fmt.Errorf("making a witness: %w", err)
 	}
-	return writeNew(keyFile, skey+"\n", 0o600)
+	return durable.Create(keyFile, []byte(skey+"\n"), 0o600)
 }
 
 func (c *cosigner) url() string { return "http://" + c.listener.Addr().String() }

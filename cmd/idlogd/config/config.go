@@ -1,4 +1,11 @@
-package main
+// Package config is the configuration of idlogd: the file, its defaults and
+// checks, and the key and policy files that it names.
+//
+// It trusts whoever may write the file, and believes nothing in it: what is
+// wrong is refused with file, line and remedy before anything is opened. It
+// only reads, so a crash changes nothing. Its functions may be called from any
+// goroutine; a Config is its caller's.
+package config
 
 import (
 	"bytes"
@@ -17,35 +24,41 @@ import (
 	"idlog/cmd/internal/serve"
 )
 
-// config is the file of `idlogd serve`, and its comments are the manual. A key
+// Name is what init calls the file.
+const Name = "idlogd.yaml"
+
+// Config is the file of `idlogd serve`, and its comments are the manual. A key
 // that is not here is refused. Names of files and folders are relative to the
 // folder of the file.
-type config struct {
-	Listen listenConfig `yaml:"listen"`
+type Config struct {
+	Listen Listen `yaml:"listen"`
 	// TLS of both listeners. Without it they are plaintext, and then only on a loopback address.
-	TLS tlsConfig `yaml:"tls,omitempty"`
+	TLS TLS `yaml:"tls,omitempty"`
 	// Reflection lets tools such as grpcurl ask for the schema. Default true.
 	Reflection *bool `yaml:"reflection,omitempty"`
 	// Logs this process serves, one per tenant. Requests that name no family mean the first.
-	Logs []logConfig `yaml:"logs"`
+	Logs []Log `yaml:"logs"`
 
 	root yaml.Node // where each value stands in the file, for errors
-	file string
+	// File is the name under which it was read.
+	File string `yaml:"-"`
 }
 
-type listenConfig struct {
+// Listen is the addresses.
+type Listen struct {
 	GRPC string `yaml:"grpc"` // host:port of the API; port 0 takes a free one
 	HTTP string `yaml:"http"` // host:port of the tiles, checkpoint and archive
 }
 
-type tlsConfig struct {
+// TLS names PEM files.
+type TLS struct {
 	Cert     string `yaml:"cert"`      // PEM chain of the server
 	Key      string `yaml:"key"`       // PEM key of the server
 	ClientCA string `yaml:"client_ca"` // PEM; clients must have a certificate of these
 }
 
-// logConfig is one log.
-type logConfig struct {
+// Log is one log.
+type Log struct {
 	// Family is the name that leaves carry and requests may name, such as "acme.example/id".
 	Family string `yaml:"family"`
 	// Origin is the name of this shard in its checkpoints and vkeys: family, "/" and a shard.
@@ -58,12 +71,12 @@ type logConfig struct {
 	// Journal is the folder of pending leaves and encrypted payloads.
 	Journal string `yaml:"journal"`
 	// Subjects is the folder of the persons' secrets.
-	Subjects string    `yaml:"subjects"`
-	Keys     keyConfig `yaml:"keys"`
+	Subjects string `yaml:"subjects"`
+	Keys     Keys   `yaml:"keys"`
 	// Policy is the tlog-policy file with this log's keys, its witnesses and their quorum.
 	Policy string `yaml:"policy"`
 	// Sources that may write. A source that is new here gets its tag keys at the next start.
-	Sources []sourceConfig `yaml:"sources"`
+	Sources []Source `yaml:"sources"`
 	// AckTimeout is how long a call waits for the witness quorum before it is given a ticket. Default 10s.
 	AckTimeout time.Duration `yaml:"ack_timeout,omitempty"`
 	// MaxBacklog is how many events may wait for the quorum; beyond it calls are refused. Default 65536.
@@ -76,8 +89,8 @@ type logConfig struct {
 	Republish time.Duration `yaml:"republish,omitempty"`
 }
 
-// keyConfig names key files. Each is refused if others than its owner can read it.
-type keyConfig struct {
+// Keys names key files. Each is refused if others than its owner can read it.
+type Keys struct {
 	// Log keys, one per file: an Ed25519 key and, when wanted, an ML-DSA-44 key. Every checkpoint carries a line of each.
 	Log []string `yaml:"log"`
 	// Ticket signs promises to log and nothing else.
@@ -86,7 +99,8 @@ type keyConfig struct {
 	Master string `yaml:"master"`
 }
 
-type sourceConfig struct {
+// Source is one source of a log.
+type Source struct {
 	// Name of the source instance: 1 to 64 of a-z, 0-9, ".", "_" and "-".
 	Name string `yaml:"name"`
 	// Issuer of the identifiers in its events, for connectors of this process whose events do not name it. Callers
@@ -98,7 +112,7 @@ type sourceConfig struct {
 }
 
 // withDefaults fills what may be left out.
-func (c *config) withDefaults() {
+func (c *Config) withDefaults() {
 	if c.Reflection == nil {
 		yes := true
 		c.Reflection = &yes
@@ -117,9 +131,10 @@ func (c *config) withDefaults() {
 	}
 }
 
-// readConfig reads and judges a file. Every error names file, line and field
-// and what to do; a missing file says how to make one.
-func readConfig(file string) (*config, error) {
+// Read reads and judges a file. Every error is a *serve.ExitError or one of the
+// file system, and names file, line and field and what to do; a missing file says
+// how to make one.
+func Read(file string) (*Config, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &serve.ExitError{
@@ -131,15 +146,17 @@ func readConfig(file string) (*config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	c, err := parseConfig(file, b)
+	c, err := Parse(file, b)
 	if err != nil {
 		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
 	}
 	return c, nil
 }
 
-func parseConfig(file string, b []byte) (*config, error) {
-	c := &config{file: file}
+// Parse judges the text of a file. Names of files and folders in it become
+// independent of where the process stands. Its error says what is wrong and where.
+func Parse(file string, b []byte) (*Config, error) {
+	c := &Config{File: file}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); errors.Is(err, io.EOF) {
@@ -188,8 +205,8 @@ func yamlError(file string, err error) error {
 }
 
 // at is an error about the value at path, such as "logs.0.sources.1.name".
-func (c *config) at(path, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %s: %s", c.file, lineOf(&c.root, strings.Split(path, ".")), path, fmt.Sprintf(format, args...))
+func (c *Config) at(path, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %s: %s", c.File, lineOf(&c.root, strings.Split(path, ".")), path, fmt.Sprintf(format, args...))
 }
 
 // lineOf finds the line of the deepest part of path that is in the file.
@@ -226,7 +243,7 @@ var (
 )
 
 // check judges what the types cannot.
-func (c *config) check() error {
+func (c *Config) check() error {
 	if c.Listen.GRPC == "" {
 		return c.at("listen.grpc", "missing; give host:port, such as 127.0.0.1:7443")
 	}
@@ -248,7 +265,7 @@ func (c *config) check() error {
 	return nil
 }
 
-func (c *config) checkLog(at string, l *logConfig, used map[string]string) error {
+func (c *Config) checkLog(at string, l *Log, used map[string]string) error {
 	if !goodName.MatchString(l.Family) {
 		return c.at(at+"family", "%q is not a name; use 1 to 128 of letters, digits and . _ / : -", l.Family)
 	}
@@ -298,7 +315,7 @@ func (c *config) checkLog(at string, l *logConfig, used map[string]string) error
 	return c.checkSources(at+"sources.", l.Sources)
 }
 
-func (c *config) checkSources(at string, sources []sourceConfig) error {
+func (c *Config) checkSources(at string, sources []Source) error {
 	names := make(map[string]bool)
 	for i, s := range sources {
 		at := at + strconv.Itoa(i) + "."
@@ -321,7 +338,7 @@ func (c *config) checkSources(at string, sources []sourceConfig) error {
 }
 
 // resolve makes every file name independent of where the process stands.
-func (c *config) resolve(dir string) {
+func (c *Config) resolve(dir string) {
 	names := []*string{&c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA}
 	for i := range c.Logs {
 		l := &c.Logs[i]

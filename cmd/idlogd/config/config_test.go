@@ -1,4 +1,4 @@
-package main
+package config_test
 
 import (
 	"strings"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"idlog/cmd/idlogd/config"
 )
 
 const goodConfig = `listen:
@@ -30,16 +32,16 @@ logs:
 `
 
 func TestConfigIsRead(t *testing.T) {
-	c, err := parseConfig("/srv/idlogd.yaml", []byte(goodConfig))
+	c, err := config.Parse("/srv/idlogd.yaml", []byte(goodConfig))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []logConfig{{
+	want := []config.Log{{
 		Family: "acme.example/id", Origin: "acme.example/id/0",
 		Dir: "/srv/log", Heads: "/srv/heads", Journal: "/srv/journal", Subjects: "/srv/subjects",
 		Policy:     "/srv/policy.tlog-policy",
-		Keys:       keyConfig{Log: []string{"/srv/keys/log.key"}, Ticket: "/srv/keys/ticket.key", Master: "/srv/keys/master.key"},
-		Sources:    []sourceConfig{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}}},
+		Keys:       config.Keys{Log: []string{"/srv/keys/log.key"}, Ticket: "/srv/keys/ticket.key", Master: "/srv/keys/master.key"},
+		Sources:    []config.Source{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}}},
 		AckTimeout: 10 * time.Second, MaxBacklog: 65536, Republish: time.Minute,
 	}}
 	if diff := cmp.Diff(want, c.Logs); diff != "" {
@@ -80,7 +82,7 @@ func TestConfigIsRefused(t *testing.T) {
 			if !strings.Contains(goodConfig, tt.old) {
 				t.Fatalf("the test replaces %q, which is not there", tt.old)
 			}
-			_, err := parseConfig("f.yaml", []byte(strings.Replace(goodConfig, tt.old, tt.new, 1)))
+			_, err := config.Parse("f.yaml", []byte(strings.Replace(goodConfig, tt.old, tt.new, 1)))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
@@ -91,7 +93,7 @@ func TestConfigIsRefused(t *testing.T) {
 func TestFamilyTwiceIsRefused(t *testing.T) {
 	second := strings.NewReplacer("dir: log", "dir: b/log", "heads: heads", "heads: b/heads", "journal: journal", "journal: b/journal", "subjects: subjects", "subjects: b/subjects").
 		Replace(goodConfig[strings.Index(goodConfig, "  - family"):])
-	_, err := parseConfig("f.yaml", []byte(goodConfig+second))
+	_, err := config.Parse("f.yaml", []byte(goodConfig+second))
 	if err == nil || !strings.Contains(err.Error(), "f.yaml:20: logs.1.family: already used by logs.0.family") {
 		t.Errorf("error %v", err)
 	}

@@ -1,4 +1,4 @@
-package main
+package dev
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"idlog/client"
 	"idlog/client/trust"
+	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
 	"idlog/log/source/auth0"
@@ -60,7 +61,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	d.progress("logging the samples...")
-	trusted, err := readPolicy(d.policyFile)
+	trusted, err := config.ReadPolicy(d.policyFile)
 	if err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func verifyOffline(receiptFile, policyFile string) (*seal.Opened, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the receipt: %w", err)
 	}
-	trusted, err := readPolicy(policyFile)
+	trusted, err := config.ReadPolicy(policyFile)
 	if err != nil {
 		return nil, err
 	}

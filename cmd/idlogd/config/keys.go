@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 	"idlog/proto/policy"
 )
 
-// readSecret reads a key file and refuses one that others can read.
-func readSecret(file string) (string, error) {
+// ReadSecret reads a key file and refuses one that others can read.
+func ReadSecret(file string) (string, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", &serve.ExitError{
@@ -41,9 +41,9 @@ func readSecret(file string) (string, error) {
 	return strings.TrimSuffix(string(b), "\n"), nil
 }
 
-// readSigner reads a private key whose name must be name, and its vkey.
-func readSigner(file, name string) (s note.Signer, vkey string, err error) {
-	skey, err := readSecret(file)
+// ReadSigner reads a private key whose name must be name, and its vkey.
+func ReadSigner(file, name string) (s note.Signer, vkey string, err error) {
+	skey, err := ReadSecret(file)
 	if err != nil {
 		return nil, "", err
 	}
@@ -59,10 +59,10 @@ func readSigner(file, name string) (s note.Signer, vkey string, err error) {
 	return s, vkey, nil
 }
 
-// logSigners reads the log keys, in the order of their lines in checkpoints.
-func logSigners(l *logConfig) (signers []note.Signer, vkeys []string, err error) {
+// Signers reads the log keys, in the order of their lines in checkpoints.
+func (l *Log) Signers() (signers []note.Signer, vkeys []string, err error) {
 	for _, file := range l.Keys.Log {
-		s, vkey, err := readSigner(file, l.Origin)
+		s, vkey, err := ReadSigner(file, l.Origin)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -71,8 +71,8 @@ func logSigners(l *logConfig) (signers []note.Signer, vkeys []string, err error)
 	return signers, vkeys, nil
 }
 
-// readPolicy reads the policy of a log.
-func readPolicy(file string) (*policy.Policy, error) {
+// ReadPolicy reads the policy of a log.
+func ReadPolicy(file string) (*policy.Policy, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the policy: %w", err)

@@ -1,0 +1,177 @@
+// Package dev is `idlogd dev`: a log, three witnesses with keys and stores of
+// their own, sample events over the public API and a receipt verified offline, all
+// on this machine.
+//
+// It trusts its own folder. A crash leaves what a log and witnesses leave; a named
+// folder is taken up again by the next run. Run is called once at a time.
+package dev
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"idlog/client"
+	"idlog/client/trust"
+	"idlog/cmd/idlogd/config"
+	"idlog/cmd/idlogd/instance"
+	"idlog/cmd/idlogd/server"
+	"idlog/cmd/internal/serve"
+)
+
+// devFamily names the log of `idlogd dev`.
+const devFamily = "idlog.example/dev"
+
+// Options is how Run runs.
+type Options struct {
+	// Dir is the folder to keep it in; a temporary one, removed at the end, if empty.
+	Dir string
+	// Once ends after the verified receipt.
+	Once   bool
+	Listen config.Listen
+	// ReadyFile gets the addresses once they accept.
+	ReadyFile string
+}
+
+// Run is the whole of dev. It serves until ctx ends; witnesses end after the log, which needs them to
+// answer what is in flight.
+func Run(ctx context.Context, env serve.Env, o Options) (err error) {
+	if o.Dir == "" {
+		if o.Dir, err = os.MkdirTemp("", "idlog-dev-"); err != nil {
+			return fmt.Errorf("making a folder: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
+	}
+	logger := serve.Logger(env.Stderr, slog.LevelWarn)
+	cosigners, err := startCosigners(ctx, o.Dir, logger)
+	if err != nil {
+		return err
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var witnesses errgroup.Group
+	for _, c := range cosigners {
+		witnesses.Go(func() error { return c.run(life, logger) })
+	}
+	err = func() error {
+		c, err := devLog(ctx, o, cosigners)
+		if err != nil {
+			return err
+		}
+		return serveAndShow(ctx, env, o, c, cosigners, logger)
+	}()
+	end()
+	return errors.Join(err, witnesses.Wait())
+}
+
+// startCosigners starts three, or none.
+func startCosigners(ctx context.Context, dir string, logger *slog.Logger) ([]*cosigner, error) {
+	var cosigners []*cosigner
+	for i := range 3 {
+		name := fmt.Sprintf("witness-%d", i+1)
+		c, err := startCosigner(ctx, name, filepath.Join(dir, name), logger)
+		if err != nil {
+			for _, c := range cosigners {
+				err = errors.Join(err, c.listener.Close(), c.store.Close())
+			}
+			return nil, err
+		}
+		cosigners = append(cosigners, c)
+	}
+	return cosigners, nil
+}
+
+// devLog makes the log, or takes the one that an earlier run left in the folder
+// and tells it where the witnesses are now.
+func devLog(ctx context.Context, o Options, cosigners []*cosigner) (*config.Config, error) {
+	file := filepath.Join(o.Dir, config.Name)
+	c, err := config.Read(file)
+	var missing *serve.ExitError
+	if errors.As(err, &missing) && missing.Code == serve.CodeInit {
+		witnessFile := filepath.Join(o.Dir, "witnesses.tlog-policy")
+		if err := os.WriteFile(witnessFile, []byte(cosignerLines(cosigners)), 0o644); err != nil {
+			return nil, fmt.Errorf("writing the witness policy: %w", err)
+		}
+		// A shard of its own: whoever verified an earlier run must not take this one for its fork.
+		opts := instance.InitOptions{Dir: o.Dir, Family: devFamily, Origin: devFamily + "/" + strings.ToLower(rand.Text()[:8]), WitnessPolicy: witnessFile}
+		for _, s := range devSources {
+			opts.Sources = append(opts.Sources, s.name+"="+s.issuer)
+		}
+		c, err = instance.Init(ctx, opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Listen = o.Listen
+	vkeys, err := os.ReadFile(filepath.Join(o.Dir, instance.VKeyName))
+	if err != nil {
+		return nil, fmt.Errorf("reading the log's vkey: %w", err)
+	}
+	keys := strings.Fields(string(vkeys))
+	for _, w := range cosigners {
+		if err := w.watch(keys); err != nil {
+			return nil, err
+		}
+	}
+	// The ports are new each time.
+	text, err := instance.PolicyText(keys, cosignerLines(cosigners))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(c.Logs[0].Policy, []byte(text), 0o644); err != nil {
+		return nil, fmt.Errorf("writing the policy: %w", err)
+	}
+	return c, nil
+}
+
+// serveAndShow serves the log, shows what it does, and then either ends or goes
+// on serving.
+func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Config, cosigners []*cosigner, logger *slog.Logger) error {
+	g, ctx := errgroup.WithContext(ctx)
+	served, stop := context.WithCancel(ctx)
+	defer stop()
+	ready := make(chan map[string]string, 1)
+	g.Go(func() error {
+		return server.Serve(served, c, server.Options{ReadyFile: o.ReadyFile, Ready: func(a map[string]string) { ready <- a }, Logger: logger})
+	})
+	g.Go(func() error {
+		var addresses map[string]string
+		select {
+		case addresses = <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+		d := &demo{env: env, dir: o.Dir, policyFile: c.Logs[0].Policy, addresses: addresses, cosigners: len(cosigners)}
+		if err := d.run(ctx); err != nil {
+			return verdict(err)
+		}
+		if o.Once {
+			stop()
+			return nil
+		}
+		return d.next()
+	})
+	return g.Wait()
+}
+
+// verdict gives the errors of a receipt that does not hold their exit code.
+func verdict(err error) error {
+	var mismatch *client.Mismatch
+	var fork *trust.Fork
+	var rollback *trust.Rollback
+	var ticket *client.Ticket
+	switch {
+	case errors.As(err, &mismatch), errors.As(err, &fork), errors.As(err, &rollback), errors.Is(err, errOffline):
+		return &serve.ExitError{Code: serve.CodeVerification, Err: err}
+	case errors.As(err, &ticket):
+		return &serve.ExitError{Code: serve.CodeQuorum, Err: err}
+	}
+	return err
+}

@@ -1,0 +1,172 @@
+// Package instance is one log with all its parts, from the keys that `idlogd
+// init` makes to the goroutines that `idlogd serve` runs.
+//
+// It trusts the configuration and the key files, and what it opens judges the
+// disk. What a crash leaves is said where each part writes: Init's last file is
+// the configuration, without which there is no log. An Instance is opened, run
+// and closed by one goroutine; its parts say what others may do with them.
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/klog/v2"
+
+	"idlog/cmd/idlogd/config"
+	"idlog/cmd/internal/serve"
+	ilog "idlog/log"
+	"idlog/log/ingest"
+	"idlog/log/journal"
+	"idlog/log/vault"
+)
+
+// Quiet sends what the log's engine prints of its own, to standard error and in
+// a format of its own, to our logger instead.
+func Quiet(logger *slog.Logger) { klog.SetSlogLogger(logger.With("part", "tessera")) }
+
+// Instance is one log of this process with all its parts.
+type Instance struct {
+	Conf    *config.Log
+	Log     *ilog.Log
+	Journal *journal.Journal
+	Vault   *vault.Vault
+	Ingest  *ingest.Ingest
+}
+
+// create makes the stores of a new log and its first entries: the genesis at
+// index 0, then the keys of its sources. They are signed when it is first
+// served.
+func create(ctx context.Context, l *config.Log) error {
+	Quiet(slog.New(slog.DiscardHandler))
+	master, err := vault.CreateMaster(l.Keys.Master)
+	if err != nil {
+		return err
+	}
+	conf, err := logConfig(l, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	if err := ilog.Create(ctx, conf); err != nil {
+		return err
+	}
+	if err := vault.Create(l.Subjects, master); err != nil {
+		return err
+	}
+	if err := journal.Create(l.Journal); err != nil {
+		return err
+	}
+	in, err := Open(ctx, l, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return in.Close()
+}
+
+// logConfig is what package log is told.
+func logConfig(l *config.Log, withoutWitness []string, logger *slog.Logger) (ilog.Config, error) {
+	signers, vkeys, err := l.Signers()
+	if err != nil {
+		return ilog.Config{}, err
+	}
+	trusted, err := config.ReadPolicy(l.Policy)
+	if err != nil {
+		return ilog.Config{}, err
+	}
+	return ilog.Config{
+		Dir: l.Dir, Heads: l.Heads, Origin: l.Origin, Signers: signers, VKeys: vkeys, Policy: trusted,
+		MinInterval: l.MinInterval, Republish: l.Republish, WithoutWitness: withoutWitness, Logger: logger,
+	}, nil
+}
+
+// Open opens a log that exists, in the order in which its parts need each other.
+// The log comes first: it judges the disk before anything writes. The log may sign
+// without the word of the named witnesses on what they have seen. Errors that have
+// an exit code of their own are a *serve.ExitError.
+func Open(ctx context.Context, l *config.Log, withoutWitness []string, logger *slog.Logger) (in *Instance, err error) {
+	in = &Instance{Conf: l}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.Close())
+		}
+	}()
+	conf, err := logConfig(l, withoutWitness, logger)
+	if err != nil {
+		return in, err
+	}
+	ticket, master, err := secrets(l)
+	if err != nil {
+		return in, err
+	}
+	if in.Log, err = ilog.Open(ctx, conf); err != nil {
+		return in, err
+	}
+	if in.Vault, err = vault.Open(l.Subjects, master, logger); err != nil {
+		return in, err
+	}
+	if in.Journal, err = journal.Open(l.Journal, logger); err != nil {
+		return in, err
+	}
+	sources := make([]ingest.Source, len(l.Sources))
+	for i, s := range l.Sources {
+		sources[i] = ingest.Source{Name: s.Name, Principals: s.Principals}
+	}
+	in.Ingest, err = ingest.New(ctx, ingest.Config{
+		Family: l.Family, Sources: sources, Log: in.Log, Journal: in.Journal, Vault: in.Vault,
+		TicketKey: ticket, AckTimeout: l.AckTimeout, MaxBacklog: l.MaxBacklog,
+	})
+	return in, err
+}
+
+// secrets reads the keys beside those of the log, and looks whether the stores
+// are there at all: what is missing is said before anything is opened.
+func secrets(l *config.Log) (ticket string, m vault.Master, err error) {
+	if ticket, err = config.ReadSecret(l.Keys.Ticket); err != nil {
+		return ticket, m, err
+	}
+	if _, err = config.ReadSecret(l.Keys.Master); err != nil {
+		return ticket, m, err
+	}
+	if m, err = vault.ReadMaster(l.Keys.Master); err != nil {
+		return ticket, m, err
+	}
+	for _, dir := range []string{l.Journal, l.Subjects} {
+		if _, err := os.Stat(dir); err != nil {
+			return ticket, m, &serve.ExitError{
+				Code: serve.CodeInit, Err: fmt.Errorf("a store of the log is missing: %w", err),
+				Remedy: "look whether the right disk is mounted, or put it back; a log cannot go on without it",
+			}
+		}
+	}
+	return ticket, m, nil
+}
+
+// Run sequences and publishes until ctx ends or either fails.
+func (in *Instance) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return in.Log.Run(ctx) })
+	g.Go(func() error { return in.Ingest.Run(ctx) })
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("running %s: %w", in.Conf.Family, err)
+	}
+	return nil
+}
+
+// Close gives up what Open opened, as far as it came.
+func (in *Instance) Close() error {
+	var err error
+	if in.Journal != nil {
+		err = errors.Join(err, in.Journal.Close())
+	}
+	if in.Vault != nil {
+		err = errors.Join(err, in.Vault.Close())
+	}
+	if in.Log != nil {
+		err = errors.Join(err, in.Log.Close())
+	}
+	return err
+}
