@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -259,11 +258,7 @@ func owners(t *event.Tagged, persons people) []vault.Owner {
 // SPEC 2.3: "Submissions are compared (F20, F21) by an HMAC under the seed of all persons".
 func submission(o *vault.Opening, it *item) leaf.Hash {
 	all := o.All()
-	h := hmac.New(sha256.New, all[:])
-	h.Write(event.Submission(it.fields))
-	var sum leaf.Hash
-	h.Sum(sum[:0])
-	return sum
+	return leaf.MAC(&all, event.Submission(it.fields))
 }
 
 // repeat opens the first event under an id for a submission that has the same,

@@ -16,7 +16,6 @@
 package seal
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -167,26 +166,18 @@ func checkOwners(owners []uint8) error {
 // Share returns x_j, what one person's secret adds to the seeds of one event. The secret is that of the person's
 // enrolment, never the handle.
 func Share(s, eventSecret leaf.Hash) leaf.Hash {
-	h := hmac.New(sha256.New, s[:])
-	h.Write([]byte(labelOwner))
-	h.Write(eventSecret[:])
-	var x leaf.Hash
-	h.Sum(x[:0])
-	return x
+	return leaf.MAC(&s, []byte(labelOwner), eventSecret[:])
 }
 
 // Seed returns the seed of one set of owners: shares in the order of their `tag 2` lines, at most 250, none for
 // neutral fields. Without any one of the shares the seed cannot be computed.
 func Seed(eventSecret leaf.Hash, shares []leaf.Hash) leaf.Hash {
-	h := hmac.New(sha256.New, eventSecret[:])
-	h.Write([]byte(labelSeed))
-	h.Write([]byte{uint8(len(shares))})
+	var buf [256]byte
+	b := append(append(buf[:0], labelSeed...), uint8(len(shares)))
 	for i := range shares {
-		h.Write(shares[i][:])
+		b = append(b, shares[i][:]...)
 	}
-	var seed leaf.Hash
-	h.Sum(seed[:0])
-	return seed
+	return leaf.MAC(&eventSecret, b)
 }
 
 // Salt returns the salt of one field of the set that seed is for. It opens that field and no other.

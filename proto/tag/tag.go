@@ -6,7 +6,6 @@
 package tag
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 
@@ -35,11 +34,7 @@ type Key [32]byte
 // Derive returns the key of one field and source under the key of an epoch. Tags of field [EventID] use epoch 1
 // for ever, because that tag is what makes a retry find its first attempt.
 func Derive(epoch Key, field uint16, source string) Key {
-	h := hmac.New(sha256.New, epoch[:])
-	h.Write(scope(labelKey, field, source))
-	var k Key
-	h.Sum(k[:0])
-	return k
+	return leaf.MAC((*leaf.Hash)(&epoch), scope(labelKey, field, source))
 }
 
 // Commit returns the commitment to a derived key that a keys leaf announces.
@@ -49,11 +44,7 @@ func (k Key) Commit(field uint16, source string) leaf.Hash {
 
 // Tag returns the tag of a value under a derived key. What the value of each field is says SPEC 2.4.
 func (k Key) Tag(value []byte) leaf.Hash {
-	h := hmac.New(sha256.New, k[:])
-	h.Write(value)
-	var t leaf.Hash
-	h.Sum(t[:0])
-	return t
+	return leaf.MAC((*leaf.Hash)(&k), value)
 }
 
 // OfPerson returns the tag of a person in field [Person] or [Actor]. The handle is T of SPEC 2.6.
