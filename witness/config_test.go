@@ -1,6 +1,9 @@
 package witness_test
 
 import (
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"idlog/proto/checkpoint"
@@ -45,12 +48,19 @@ func TestParseLogs(t *testing.T) {
 	if l, err := witness.ParseLogs([]byte(good)); err != nil || l.Len() != 1 {
 		t.Errorf("%v, %v", l, err)
 	}
+	if l, err := witness.ParseLogs([]byte(good)); err != nil {
+		t.Error(err)
+	} else if l.URL("log.example/a") != "https://log.example/a/" || l.URL("log.example/b") != "" || !l.Has("log.example/a") || l.Has("log.example/b") ||
+		len(l.VKeys("log.example/a")) != 2 || !slices.Equal(l.Origins(), []string{"log.example/a"}) {
+		t.Errorf("%v, %v", l.Origins(), l.VKeys("log.example/a"))
+	}
 	for _, bad := range []string{
 		"log\n", "log x\n", "log " + a.vkeys[0] + " u v\n", "witness w " + a.vkeys[0] + "\n", "quorum none\n",
 		"log " + cosigner + "\n", "log " + a.vkeys[0] + "\nlog " + a.vkeys[0] + "\n", "log " + a.vkeys[0] + "\r\n",
 	} {
-		if l, err := witness.ParseLogs([]byte(bad)); err == nil {
-			t.Errorf("%q: accepted %v", bad, l)
+		_, err := witness.ParseLogs([]byte("\n" + bad))
+		if e, ok := errors.AsType[*witness.ListError](err); !ok || e.Line != 1+strings.Count(bad, "\n") {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }
@@ -90,4 +100,35 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("status %d, parsing: %v", got.Status, err)
 		}
 	})
+}
+
+// TestLogRate: a log that asks too often is told to wait and loses nothing; no
+// other log waits, and what would not be cosigned does not count.
+func TestLogRate(t *testing.T) {
+	l, other := newLog(t, "log.example/a").grow(9, "a"), newLog(t, "log.example/b").grow(9, "b")
+	store := openStore(t, newDir(t))
+	w, err := witness.New(witness.Config{PrivateKeys: keys(t, checkpoint.Ed25519), Store: store, Logs: logs(t, l, other), LogRate: 1e-9, LogBurst: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &instance{t: t, store: store, w: w, h: w.Handler()}
+	t.Cleanup(i.stop)
+	for range 9 {
+		i.add(l.request(7, 9)) // 409
+		i.add(l.fork().grow(5, "x").request(0, 5)[:40])
+	}
+	i.mustAdd(l, 0, 3)
+	i.mustAdd(l, 3, 3)
+	i.mustAdd(l, 3, 5)
+	before := i.latest(l.origin)
+	if got := i.add(l.request(5, 7)); got.Status != 429 || strings.Contains(got.Body, "—") {
+		t.Errorf("the fourth: %+v", got)
+	}
+	if got := i.latest(l.origin); got != before {
+		t.Errorf("a refusal changed the state: %+v", got)
+	}
+	if got := i.add(l.request(0, 7)); got.Status != 409 {
+		t.Errorf("the size is told all the same: %+v", got)
+	}
+	i.mustAdd(other, 0, 9)
 }

@@ -94,9 +94,15 @@ type Decision struct {
 	// Signed is the checkpoint with those of its signatures that keys of its log
 	// made, or nil if there are none: then nothing in the request is the log's.
 	Signed []byte
-	// Fork says that the log signed both Signed and the latest checkpoint, for
-	// trees of one size and different roots.
+	// Fork says that the log signed both Signed and the latest checkpoint, and
+	// that they cannot both be true: they have one size and different roots, or
+	// the proof of the request leads to the new root from another old one.
 	Fork bool
+	// Unproven says that Signed is of a larger tree than the latest checkpoint,
+	// and that the proof of the request shows neither that it continues it nor
+	// that it does not. The log may have forked, or its client erred; whoever has
+	// a public checkpoint of the log can ask so.
+	Unproven bool
 }
 
 // Decide judges a request against what is known of its log: latest must be that
@@ -168,6 +174,8 @@ func Decide(r *Request, logs *Logs, latest *Latest) Decision {
 		return refuse(http.StatusUnprocessableEntity, "the proof from size 0 is not empty")
 	}
 	if err := proof.Consistency(r.Old, c.Size, root, c.Root, r.Proof); err != nil {
+		d.Fork = proof.Contradicts(r.Old, c.Size, root, c.Root, r.Proof)
+		d.Unproven = !d.Fork
 		return refuse(http.StatusUnprocessableEntity, "%v", err)
 	}
 	d.Status = http.StatusOK

@@ -1,23 +1,48 @@
 package witness
 
 import (
+	"cmp"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
-	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 )
 
-// maxEvidence bounds the evidence kept against one log. One piece is enough;
-// only the log's key can make them, and it could make them for ever.
-const maxEvidence = 16
+// What is kept against one log is bounded, at most about 130 KiB a piece: one
+// is enough, and who has the log's key could make them for ever. What anyone can
+// make has a bound of its own, so that it takes no room from a proof.
+const (
+	maxProven   = 16
+	maxUnproven = 4
+)
 
-// keep writes evidence of a fork, SPEC 2.9: the checkpoint we cosigned and the
-// one of its size and another root that the log signed too. It returns the
-// path, or "" if it is there already or there is enough.
-func (s *Store) keep(latest *Latest, c checkpoint.Checkpoint, signed []byte) (string, error) {
+const (
+	provenMark   = ".idlog-evidence" // Decision.Fork: idlog verify judges it
+	unprovenMark = ".idlog-suspect"  // Decision.Unproven, in the same format
+)
+
+// A Contradiction is a file of two checkpoints, signed by one log, of which at
+// most one can be true, or seems to be.
+type Contradiction struct {
+	Name string // of the file
+	// Proven says that the file convinces whoever knows the log's key. If it is
+	// false, the log has to say whether the second checkpoint continues the first.
+	Proven bool
+	Time   time.Time // when it was kept
+	Bytes  int64
+}
+
+// keep writes the checkpoint we cosigned and the one that the log signed too,
+// with the proof that came with it, as evidence of a fork, SPEC 2.9. It returns
+// the path, or "" if it is there already or there is enough.
+func (s *Store) keep(latest *Latest, r *Request, d Decision) (string, error) {
 	s.evidence.Lock()
 	defer s.evidence.Unlock()
 	dir, err := os.Open(s.path(evidenceName))
@@ -29,25 +54,25 @@ func (s *Store) keep(latest *Latest, c checkpoint.Checkpoint, signed []byte) (st
 	if err != nil {
 		return "", fmt.Errorf("keeping evidence: %w", err)
 	}
+	c, mark, most := r.Checkpoint, provenMark, maxProven
+	if !d.Fork {
+		mark, most = unprovenMark, maxUnproven
+	}
 	prefix := stateName(c.Origin) + "-"
-	name := fmt.Sprintf("%s%d-%x.idlog-evidence", prefix, c.Size, c.Root[:8])
+	name := fmt.Sprintf("%s%d-%d-%x%s", prefix, latest.Size, c.Size, c.Root[:8], mark)
 	kept := 0
 	for _, n := range names {
 		if n == name {
 			return "", nil
 		}
-		if strings.HasPrefix(n, prefix) { // temporary files that a crash left count too
+		if strings.HasPrefix(n, prefix) && strings.Contains(n, mark) { // temporary files that a crash left count too
 			kept++
 		}
 	}
-	if kept >= maxEvidence {
+	if kept >= most {
 		return "", nil
 	}
-	e := evidence.Evidence{Claim: evidence.Fork, Parts: []evidence.Part{
-		{Type: evidence.Checkpoint, Data: latest.Note},
-		{Type: evidence.Checkpoint, Data: signed},
-	}}
-	b, err := e.Format()
+	b, err := evidenceOf(latest, r, d.Signed).Format()
 	if err != nil {
 		return "", fmt.Errorf("keeping evidence: %w", err)
 	}
@@ -57,4 +82,82 @@ func (s *Store) keep(latest *Latest, c checkpoint.Checkpoint, signed []byte) (st
 		return "", fmt.Errorf("keeping evidence: %w", err)
 	}
 	return filepath.Join(dir.Name(), name), nil
+}
+
+func evidenceOf(latest *Latest, r *Request, signed []byte) *evidence.Evidence {
+	e := &evidence.Evidence{Claim: evidence.Fork, Parts: []evidence.Part{
+		{Type: evidence.Checkpoint, Data: latest.Note},
+		{Type: evidence.Checkpoint, Data: signed},
+	}}
+	if latest.Size == r.Checkpoint.Size {
+		return e // nothing else is needed, whatever the request said
+	}
+	var proof []byte
+	for _, h := range r.Proof {
+		proof = append(base64.StdEncoding.AppendEncode(proof, h[:]), '\n')
+	}
+	if len(proof) > 0 {
+		e.Parts = append(e.Parts, evidence.Part{Type: evidence.Consistency, Data: proof})
+	}
+	return e
+}
+
+// Contradictions returns what is kept against an origin, oldest first. Files
+// that the operator has taken out are gone from it, and make room.
+func (s *Store) Contradictions(origin string) ([]Contradiction, error) {
+	entries, err := os.ReadDir(s.path(evidenceName))
+	if err != nil {
+		return nil, fmt.Errorf("listing evidence: %w", err)
+	}
+	var out []Contradiction
+	for _, e := range entries {
+		proven := strings.HasSuffix(e.Name(), provenMark)
+		if !strings.HasPrefix(e.Name(), stateName(origin)+"-") || !proven && !strings.HasSuffix(e.Name(), unprovenMark) {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was taken out just now
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listing evidence: %w", err)
+		}
+		out = append(out, Contradiction{Name: e.Name(), Proven: proven, Time: info.ModTime(), Bytes: info.Size()})
+	}
+	slices.SortFunc(out, func(a, b Contradiction) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// Evidence returns the bytes of a contradiction by its name, or an error that is
+// fs.ErrNotExist. Any other name is that too, whatever lies there.
+func (s *Store) Evidence(name string) ([]byte, error) {
+	if filepath.Base(name) != name || !strings.HasSuffix(name, provenMark) && !strings.HasSuffix(name, unprovenMark) {
+		return nil, fmt.Errorf("reading evidence: %w", fs.ErrNotExist)
+	}
+	b, err := os.ReadFile(filepath.Join(s.path(evidenceName), name))
+	if err != nil {
+		return nil, fmt.Errorf("reading evidence: %w", err)
+	}
+	return b, nil
+}
+
+// accuse keeps the proof that a log has forked, or may have. It does not stop
+// the refusal.
+func (w *Witness) accuse(latest *Latest, r *Request, d Decision) {
+	path, err := w.store.keep(latest, r, d)
+	logger := w.logger.With("log", r.Checkpoint.Origin, "cosigned", latest.Size, "size", r.Checkpoint.Size)
+	switch {
+	case err != nil:
+		logger.Error("a log contradicts itself, and the evidence is lost", "proven", d.Fork, "err", err)
+	case path == "": // said before
+	case d.Fork:
+		logger.Error("a log has forked", "evidence", path)
+	default:
+		logger.Warn("a log's checkpoint came without proof that it continues the last", "evidence", path)
+	}
+	if path != "" && w.found != nil {
+		w.found()
+	}
 }

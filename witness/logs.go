@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -16,7 +18,19 @@ import (
 type Logs struct {
 	keys   map[string][]logKey // by origin
 	public map[string]string   // raw public key -> origin
+	urls   map[string]string   // by origin; for people, nothing is fetched from them
 }
+
+// A ListError says what is wrong with a list of logs, and where.
+type ListError struct {
+	Line   int // counted from 1
+	Reason error
+}
+
+func (e *ListError) Error() string { return fmt.Sprintf("parsing logs: line %d: %v", e.Line, e.Reason) }
+
+// Unwrap returns Reason.
+func (e *ListError) Unwrap() error { return e.Reason }
 
 // maxKeys bounds the keys of one origin, so that the lines of all of them and
 // ours fit into a note.
@@ -24,6 +38,7 @@ const maxKeys = 16
 
 type logKey struct {
 	id       uint32
+	vkey     string
 	verifier note.Verifier
 }
 
@@ -34,9 +49,9 @@ type logKey struct {
 // and empty lines and comments. The name of a key is the origin of its log;
 // several lines may name keys of one origin, any of which suffices. Other
 // statements of a policy, a key that is no log's and a key named twice are
-// errors that say their line. An empty list is a list.
+// errors, each a [*ListError]. An empty list is a list.
 func ParseLogs(b []byte) (*Logs, error) {
-	l := &Logs{keys: make(map[string][]logKey), public: make(map[string]string)}
+	l := &Logs{keys: make(map[string][]logKey), public: make(map[string]string), urls: make(map[string]string)}
 	line := 0
 	for text := range bytes.Lines(b) {
 		line++
@@ -45,16 +60,16 @@ func ParseLogs(b []byte) (*Logs, error) {
 			continue
 		}
 		if fields[0] != "log" || len(fields) < 2 || len(fields) > 3 {
-			return nil, fmt.Errorf("parsing logs: line %d: want: log <vkey> [<url>]", line)
+			return nil, &ListError{Line: line, Reason: errors.New("want: log <vkey> [<url>]")}
 		}
-		if err := l.add(fields[1]); err != nil {
-			return nil, fmt.Errorf("parsing logs: line %d: %w", line, err)
+		if err := l.add(fields[1], fields[2:]); err != nil {
+			return nil, &ListError{Line: line, Reason: err}
 		}
 	}
 	return l, nil
 }
 
-func (l *Logs) add(vkey string) error {
+func (l *Logs) add(vkey string, urls []string) error {
 	k, err := checkpoint.ParseVKey(vkey)
 	if err != nil {
 		return err
@@ -79,12 +94,34 @@ func (l *Logs) add(vkey string) error {
 		return err
 	}
 	l.public[string(k.Public)] = k.Name
-	l.keys[k.Name] = append(l.keys[k.Name], logKey{id: k.ID, verifier: v})
+	l.keys[k.Name] = append(l.keys[k.Name], logKey{id: k.ID, vkey: vkey, verifier: v})
+	if len(urls) > 0 && l.urls[k.Name] == "" {
+		l.urls[k.Name] = urls[0]
+	}
 	return nil
 }
 
 // Len is the number of origins.
 func (l *Logs) Len() int { return len(l.keys) }
+
+// Origins returns the origins, ascending.
+func (l *Logs) Origins() []string { return slices.Sorted(maps.Keys(l.keys)) }
+
+// Has reports whether an origin is in the list.
+func (l *Logs) Has(origin string) bool { return len(l.keys[origin]) > 0 }
+
+// URL is the first that the list names for an origin, or empty.
+func (l *Logs) URL(origin string) string { return l.urls[origin] }
+
+// VKeys returns the keys of an origin, ascending.
+func (l *Logs) VKeys(origin string) []string {
+	var vkeys []string
+	for _, k := range l.keys[origin] {
+		vkeys = append(vkeys, k.vkey)
+	}
+	slices.Sort(vkeys)
+	return vkeys
+}
 
 // verified returns the signature lines of text that keys of the origin made,
 // one per key, in the order of the list. It fails if there is none, and if a

@@ -7,17 +7,20 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/time/rate"
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/cosign"
 )
 
-// Config is what New needs. Every field but Logger must be set.
+// Config is what New needs. Keys, Store and Logs must be set.
 type Config struct {
 	// PrivateKeys are the witness's own, type 4 (Ed25519) or 6 (ML-DSA-44), of
 	// one name. Every reply has a line of each, in this order.
@@ -29,6 +32,16 @@ type Config struct {
 	// Logger gets refusals that tell of a log's or our own misbehaviour. Nil
 	// discards them.
 	Logger *slog.Logger
+	// LogRate is how many checkpoints of one log are cosigned in a second, on
+	// average, and LogBurst how many at once; a request beyond that is answered
+	// 429 and changes nothing. Only what would be cosigned counts, so that nobody
+	// but those who hold a log's checkpoints can use up its share. LogRate 0 is no
+	// limit.
+	LogRate  float64
+	LogBurst int
+	// Found, if not nil, is called after a contradiction was kept, by the
+	// goroutine of the request; it must not block.
+	Found func()
 }
 
 // A Witness answers requests. It owns no goroutine.
@@ -42,6 +55,12 @@ type Witness struct {
 	// each may cost many signature checks and a sync. Reading a body takes none,
 	// so that slow clients hold up nobody.
 	slots chan struct{}
+	rate  rate.Limit
+	burst int
+	found func()
+
+	mu       sync.Mutex               // guards limiters
+	limiters map[string]*rate.Limiter // by origin; only of logs in the list
 }
 
 // errClock says that our clock stands before our own last cosignature.
@@ -50,7 +69,13 @@ var errClock = errors.New("the clock is before the last cosignature")
 // New returns a witness. It refuses keys that are not a witness's, that have
 // different names, or that are also keys of a log.
 func New(c Config) (*Witness, error) {
-	w := &Witness{store: c.Store, logger: c.Logger, slots: make(chan struct{}, 64)}
+	w := &Witness{
+		store: c.Store, logger: c.Logger, slots: make(chan struct{}, 64), found: c.Found,
+		rate: rate.Limit(c.LogRate), burst: max(1, c.LogBurst), limiters: make(map[string]*rate.Limiter),
+	}
+	if c.LogRate == 0 {
+		w.rate = rate.Inf
+	}
 	if w.logger == nil {
 		w.logger = slog.New(slog.DiscardHandler)
 	}
@@ -106,7 +131,28 @@ func (w *Witness) SetLogs(l *Logs) error {
 		}
 	}
 	w.logs.Store(l)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.limiters, func(origin string, _ *rate.Limiter) bool { return !l.Has(origin) })
 	return nil
+}
+
+// Logs returns the list in force.
+func (w *Witness) Logs() *Logs { return w.logs.Load() }
+
+// allow takes one of what an origin of the list may have cosigned.
+func (w *Witness) allow(origin string) bool {
+	if w.rate == rate.Inf {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.limiters[origin]
+	if l == nil {
+		l = rate.NewLimiter(w.rate, w.burst)
+		w.limiters[origin] = l
+	}
+	return l.Allow()
 }
 
 // Handler serves POST /add-checkpoint and, for monitors, GET
@@ -157,6 +203,9 @@ func (w *Witness) addCheckpoint(rw http.ResponseWriter, r *http.Request) {
 	case d.Status == http.StatusOK:
 		rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		rw.Write(cosign.FormatCosignatures(cosignatures))
+	case d.Status == http.StatusTooManyRequests:
+		rw.Header().Set("Retry-After", "1")
+		http.Error(rw, d.Reason, d.Status)
 	case d.Status == http.StatusConflict:
 		// SPEC: tlog-witness: "The response body MUST consist of the tree size of
 		// the latest cosigned checkpoint in decimal, followed by a newline".
@@ -171,15 +220,18 @@ func (w *Witness) addCheckpoint(rw http.ResponseWriter, r *http.Request) {
 // update decides on a request and, with status 200, returns our cosignatures
 // once the state that they speak of is synced.
 func (w *Witness) update(ctx context.Context, req *Request) (Decision, []checkpoint.Signature, error) {
-	for {
+	for attempt := 0; ; attempt++ {
 		// 1. Decide on what is known now.
 		latest := w.store.Latest(req.Checkpoint.Origin)
 		d := Decide(req, w.logs.Load(), latest)
-		if d.Fork {
+		if d.Fork || d.Unproven {
 			w.accuse(latest, req, d)
 		}
 		if d.Status != http.StatusOK {
 			return d, nil, nil
+		}
+		if attempt == 0 && !w.allow(req.Checkpoint.Origin) {
+			return Decision{Status: http.StatusTooManyRequests, Reason: "too many checkpoints of this log"}, nil, nil
 		}
 		// 2. Sign, in memory: no one has the signatures before step 4. If we die
 		// here, nothing has happened.
@@ -229,16 +281,6 @@ func (w *Witness) cosign(req *Request, latest *Latest) (lines []checkpoint.Signa
 		lines, newest = append(lines, line), max(newest, t.Unix())
 	}
 	return lines, newest, nil
-}
-
-// accuse keeps the proof that a log has forked. It does not stop the refusal.
-func (w *Witness) accuse(latest *Latest, req *Request, d Decision) {
-	path, err := w.store.keep(latest, req.Checkpoint, d.Signed)
-	if err != nil {
-		w.logger.Error("log has forked, evidence is lost", "log", req.Checkpoint.Origin, "size", req.Checkpoint.Size, "err", err)
-	} else if path != "" {
-		w.logger.Error("log has forked", "log", req.Checkpoint.Origin, "size", req.Checkpoint.Size, "evidence", path)
-	}
 }
 
 // latest is the monitor's endpoint.

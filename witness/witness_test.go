@@ -20,8 +20,6 @@ import (
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/cosign"
-	"idlog/proto/evidence"
-	"idlog/proto/policy"
 	"idlog/witness"
 )
 
@@ -273,9 +271,10 @@ func (i *instance) latest(origin string) reply {
 	return i.do("GET", "/"+hex.EncodeToString(h[:])+"/checkpoint", "")
 }
 
-func (i *instance) evidence() []string {
+// evidence lists what is kept of a kind: idlog-evidence or idlog-suspect.
+func (i *instance) evidence(kind string) []string {
 	i.t.Helper()
-	files, err := filepath.Glob(filepath.Join(i.dir, "evidence", "*"))
+	files, err := filepath.Glob(filepath.Join(i.dir, "evidence", "*."+kind))
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -348,7 +347,7 @@ func TestStatus(t *testing.T) {
 
 		{"empty proof", body(5, nil, l.checkpoint(8)), 422, 0},
 		{"proof of another tree", body(5, forked.proof(5, 8), l.checkpoint(8)), 422, 0},
-		{"another tree with its own proof", forked.request(5, 8), 422, 0},
+		{"another tree with its own proof", forked.request(5, 8), 422, 1},
 		{"proof too long", body(5, append(l.proof(5, 8), tlog.Hash{}), l.checkpoint(8)), 422, 0},
 		{"proof between equal sizes", body(5, make([]tlog.Hash, 1), l.checkpoint(5)), 422, 0},
 		{"proof from size 0", body(0, make([]tlog.Hash, 1), l0.fork().grow(3, "n").checkpoint(3)), 422, 0},
@@ -406,7 +405,7 @@ func TestStatus(t *testing.T) {
 				}
 				w.mustAdd(l, 5, 8) // and the log goes on
 			}
-			if n := len(w.evidence()); n != tc.forks {
+			if n := len(w.evidence("idlog-evidence")); n != tc.forks {
 				t.Errorf("%d pieces of evidence, want %d", n, tc.forks)
 			}
 		})
@@ -463,43 +462,5 @@ func TestSeveralKeysOfOneLog(t *testing.T) {
 			t.Errorf("latest has %d lines of the log, want %d", n, len(signers))
 		}
 		at++
-	}
-}
-
-func TestEvidence(t *testing.T) {
-	l := newLog(t, "log.example/a").grow(5, "a")
-	w := start(t, newDir(t), keys(t, checkpoint.Ed25519), l)
-	w.mustAdd(l, 0, 5)
-	for range 2 { // the second time adds nothing
-		w.add(l.fork().grow(5, "x").request(5, 5))
-	}
-	files := w.evidence()
-	if len(files) != 1 {
-		t.Fatalf("evidence: %v", files)
-	}
-	got, err := evidence.Parse([]byte(readFile(t, files[0])))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := &evidence.Evidence{Claim: evidence.Fork, Parts: []evidence.Part{
-		{Type: evidence.Checkpoint, Data: []byte(w.latest(l.origin).Body)},
-		{Type: evidence.Checkpoint, Data: l.fork().grow(5, "x").checkpoint(5)},
-	}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	// Who knows the log's key needs nothing else to be convinced.
-	p, err := policy.Parse([]byte("log " + l.vkeys[0] + "\nquorum none\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v, err := evidence.Judge(got, p); err != nil || !v.Proven || v.Accused != l.origin {
-		t.Errorf("judged %+v, %v", v, err)
-	}
-	for i := range 40 {
-		w.add(l.fork().grow(5, fmt.Sprint("x", i)).request(5, 5))
-	}
-	if n := len(w.evidence()); n != 16 {
-		t.Errorf("%d pieces of evidence are kept, want 16", n)
 	}
 }

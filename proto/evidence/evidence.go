@@ -66,7 +66,8 @@ const (
 	IndexProof Type = "index-proof"
 	// Consistency is hashes, one line of base64 each: the roots of the perfect
 	// subtrees that make up the first n entries of a tree, from left to right,
-	// and then of those that make up the rest of it.
+	// and then of those that make up the rest of it. Or they are a consistency
+	// proof, as RFC 6962 has it.
 	Consistency Type = "consistency"
 	Submission  Type = "submission" // what a submitter says it sent
 )

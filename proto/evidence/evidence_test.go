@@ -133,6 +133,16 @@ func ranges(t *testing.T, l *prototest.Log, n, m int64) evidence.Part {
 	return evidence.Part{Type: evidence.Consistency, Data: b}
 }
 
+// proofPart writes the consistency proof of a log as a part.
+func proofPart(t *testing.T, l *prototest.Log, n, m int64) evidence.Part {
+	t.Helper()
+	var b []byte
+	for _, h := range l.Consistency(n, m) {
+		b = fmt.Appendf(b, "%s\n", base64.StdEncoding.EncodeToString(h[:]))
+	}
+	return evidence.Part{Type: evidence.Consistency, Data: b}
+}
+
 // verdict is one vector: a file, the policy it is judged by, and the verdict.
 type verdict struct {
 	Name    string `json:"name"`
@@ -184,6 +194,17 @@ func verdicts(t *testing.T) []verdict {
 	altered := ranges(t, lying, 8, 300)
 	altered.Data = bytes.Replace(altered.Data, altered.Data[:1], []byte("/"), 1)
 	add("fork: a hash altered", evidence.Fork, false, "", cp(honest.Note(8, at)), b, altered)
+	// A witness has the proof that came with the second checkpoint, and nothing else.
+	for _, n := range []int64{6, 7, 255, 257, 299} {
+		add(fmt.Sprintf("fork of sizes %d and 300 by the log's own proof", n), evidence.Fork, true, origin, cp(honest.Note(n, at)), b, proofPart(t, lying, n, 300))
+	}
+	add("fork: a proof from a power of two lacks the first root", evidence.Fork, false, "", cp(honest.Note(256, at)), b, proofPart(t, lying, 256, 300))
+	add("fork: a proof that the second continues the first", evidence.Fork, false, "", cp(honest.Note(5, at)), b, proofPart(t, lying, 5, 300))
+	add("fork: a proof of the other tree", evidence.Fork, false, "", cp(honest.Note(7, at)), b, proofPart(t, honest, 7, 300))
+	add("fork: a proof of other sizes", evidence.Fork, false, "", cp(honest.Note(7, at)), b, proofPart(t, lying, 6, 300))
+	unended := proofPart(t, lying, 7, 300)
+	unended.Data = unended.Data[:len(unended.Data)-1]
+	add("fork: a proof without its last newline", evidence.Fork, false, "", cp(honest.Note(7, at)), b, unended)
 	add("fork: sizes descend", evidence.Fork, false, "", b, cp(honest.Note(8, at)), ranges(t, lying, 8, 300))
 
 	add("rollback", evidence.Rollback, false, origin, a, cp(honest.Note(20, at)))

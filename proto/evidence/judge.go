@@ -41,7 +41,7 @@ type Verdict struct {
 //
 //	fork              checkpoint, checkpoint: of one size
 //	                  checkpoint, checkpoint, consistency: of ascending sizes; the
-//	                  hashes give the second root, and not the first
+//	                  hashes give the second root and not the first
 //	rollback          checkpoint, checkpoint: of descending sizes; not proven
 //	witness-fork      checkpoint, checkpoint: of one size, cosigned by one key
 //	duplicate         proof, proof
@@ -159,18 +159,43 @@ func judgeFork(e *Evidence, p *policy.Policy) (Verdict, error) {
 		v.Statement = fmt.Sprintf("log %s signed two trees of size %d", a.Origin, a.Size)
 		return v, nil
 	}
-	first, second, err := roots(e.Parts[2].Data, a.Size, b.Size)
-	if err != nil {
+	if err := divides(e.Parts[2].Data, a, b); err != nil {
 		return Verdict{}, err
-	}
-	if second != b.Root {
-		return Verdict{}, fmt.Errorf("the hashes do not give the root of size %d", b.Size)
-	}
-	if first == a.Root {
-		return Verdict{}, fmt.Errorf("the tree of size %d continues that of size %d", b.Size, a.Size)
 	}
 	v.Statement = fmt.Sprintf("log %s signed a tree of size %d, and one of size %d that does not continue it", a.Origin, a.Size, b.Size)
 	return v, nil
+}
+
+// divides returns nil if the hashes give the root of b and another than that of
+// a: subtree roots, or else the proof that a log sent with b, to which nothing
+// may be added by those who only saw it.
+func divides(part []byte, a, b signed) error {
+	first, second, err := roots(part, a.Size, b.Size)
+	switch {
+	case err == nil && second == b.Root && first == a.Root:
+		return fmt.Errorf("the tree of size %d continues that of size %d", b.Size, a.Size)
+	case err == nil && second == b.Root:
+		return nil
+	}
+	var hashes [][32]byte
+	for line := range strings.Lines(string(part)) {
+		h, lineErr := checkpoint.ParseHash(strings.TrimSuffix(line, "\n"))
+		if lineErr != nil {
+			return lineErr
+		}
+		hashes = append(hashes, h)
+	}
+	switch {
+	case !strings.HasSuffix(string(part), "\n"):
+		return errors.New("the hashes do not end with a newline")
+	case proof.Contradicts(a.Size, b.Size, a.Root, b.Root, hashes):
+		return nil
+	case a.Size > 0 && a.Size < b.Size && proof.Consistency(a.Size, b.Size, a.Root, b.Root, hashes) == nil:
+		return fmt.Errorf("the tree of size %d continues that of size %d", b.Size, a.Size)
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("the hashes do not give the root of size %d", b.Size)
 }
 
 // roots computes, from the roots of perfect subtrees, the roots of the first n

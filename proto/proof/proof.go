@@ -190,6 +190,27 @@ func Consistency(from, to int64, fromRoot, toRoot [32]byte, hashes [][32]byte) e
 	return nil
 }
 
+// Contradicts reports whether the hashes of a consistency proof lead to toRoot
+// from another root of size from than fromRoot. Then the tree of size to does
+// not continue the one with fromRoot, whoever made the proof: a log that signed
+// both has forked. A proof that leads to neither root says nothing. From a size
+// that is a power of two a proof leaves its first root out, so it can fail, and
+// hardly ever contradict.
+func Contradicts(from, to int64, fromRoot, toRoot [32]byte, hashes [][32]byte) bool {
+	if from < 1 || from >= to {
+		return false
+	}
+	verify := func(first []byte) error {
+		return proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(from), uint64(to), siblings(hashes), first, toRoot[:])
+	}
+	mismatch, ok := errors.AsType[proof.RootMismatchError](verify(fromRoot[:]))
+	if !ok || bytes.Equal(mismatch.CalculatedRoot, fromRoot[:]) {
+		return false
+	}
+	// If it was the first root that did not match, this is the one the hashes give.
+	return verify(mismatch.CalculatedRoot) == nil
+}
+
 func siblings(hashes [][32]byte) [][]byte {
 	s := make([][]byte, len(hashes))
 	for i := range hashes {

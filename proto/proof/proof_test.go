@@ -214,6 +214,30 @@ func TestConsistency(t *testing.T) {
 	}
 }
 
+// TestContradicts: of two trees that differ, the proof of the second shows it
+// wherever it holds the first root; of one tree no hashes ever do.
+func TestContradicts(t *testing.T) {
+	l, other := testLog(24), prototest.NewLog("log.example/id/2026", logKey)
+	other.Append([]byte("another first entry"))
+	other.Fill(24)
+	for to := range int64(25) {
+		for from := range to + 1 {
+			fromRoot, toRoot := l.Checkpoint(from).Root, other.Checkpoint(to).Root
+			want := from > 0 && from < to && from&(from-1) != 0
+			if got := proof.Contradicts(from, to, fromRoot, toRoot, other.Consistency(from, to)); got != want {
+				t.Errorf("%d to %d of another tree: %v", from, to, got)
+			}
+			for what, hashes := range map[string][][32]byte{
+				"its own proof": l.Consistency(from, to), "another's": other.Consistency(from, to), "none": nil, "zeros": make([][32]byte, 63),
+			} {
+				if proof.Contradicts(from, to, fromRoot, l.Checkpoint(to).Root, hashes) {
+					t.Errorf("%d to %d of one tree, %s: contradicts", from, to, what)
+				}
+			}
+		}
+	}
+}
+
 func TestFormatRefuses(t *testing.T) {
 	l := testLog(11)
 	good := l.Proof(7, 11, l.Note(11, 1))
