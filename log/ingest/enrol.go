@@ -8,16 +8,13 @@ import (
 
 	"idlog/log/journal"
 	"idlog/log/vault"
-	"idlog/proto/leaf"
 	"idlog/proto/subject"
-	"idlog/proto/tag"
 )
 
 // person is one enrolled identifier. It is not changed once others see it.
 type person struct {
 	enrolment *vault.Enrolment // without its leaf and proof
 	row       *journal.Row     // of the enrolment leaf; nil if that was in the log when the person was met
-	mark      leaf.Hash        // the person's tag of field 2
 }
 
 // enroller knows the persons who were met lately, and sees to it that two
@@ -169,7 +166,6 @@ func (in *Ingest) enrolAll(ctx context.Context, received time.Time, ids []subjec
 		found[i] = &person{
 			enrolment: &vault.Enrolment{Secret: e.Secret, Handle: e.Handle, Hash: e.Hash},
 			row:       row,
-			mark:      tag.OfPerson(e.Handle.T, tag.Person),
 		}
 	}
 	// If we die after this, the enrolments are in the journal and nobody needs

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -19,7 +18,6 @@ import (
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
-	"idlog/proto/tag"
 )
 
 // Request is one batch of events of one source.
@@ -36,6 +34,7 @@ type Request struct {
 type item struct {
 	event   *eventv1.Event
 	fields  []seal.Field // with those that the server adds
+	roll    *event.Roll
 	key     leaf.Hash    // tag 1
 	absent  journal.Mark // when no row of the key was found
 	row     *journal.Row // the event's own, or the first one under its id
@@ -161,15 +160,10 @@ func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it 
 		}
 		return err
 	}
-	// SPEC 2.2: "Server-added fields are exactly schema, times.received, and mapper = direct/1 where none was sent."
-	fields = withField(fields, "schema", seal.String(event.Schema))
-	fields = withField(fields, "times.received", seal.Time(received.UnixNano()))
-	it.fields = withField(fields, "mapper", seal.String(event.DirectMapper))
-	if len(it.fields) > event.MaxFields {
+	if it.fields = event.StampFields(fields, received); len(it.fields) > event.MaxFields {
 		return refuse(logv1.Reason_REASON_TOO_LARGE, fmt.Sprintf("more than %d fields", event.MaxFields))
 	}
-	named, err := event.Persons(e)
-	if err != nil {
+	if it.roll, err = event.NewRoll(e); err != nil {
 		if r := refusalOf(err); r != nil {
 			return r
 		}
@@ -180,27 +174,15 @@ func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it 
 	if it.row, err = in.journal.Get(ctx, it.key); err != nil || it.row != nil {
 		return err
 	}
-	for _, p := range named {
-		persons.name(p.Primary)
-		for _, id := range p.Secondary {
-			persons.name(id)
-		}
+	for _, id := range it.roll.Identifiers {
+		persons.name(id)
 	}
 	return nil
 }
 
-// withField inserts a field at its place, unless its path is taken.
-func withField(fields []seal.Field, path string, v seal.Value) []seal.Field {
-	i, found := slices.BinarySearchFunc(fields, path, func(f seal.Field, path string) int { return strings.Compare(f.Path, path) })
-	if found {
-		return fields
-	}
-	return slices.Insert(fields, i, seal.Field{Path: path, Value: v})
-}
-
 // seal makes the leaf of an event and all that is stored with it.
 func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, persons people) (*journal.Row, error) {
-	tagged, err := event.Tag(it.event, it.fields, src.keys, persons.handle)
+	tagged, err := it.roll.Tag(it.fields, src.keys, persons.handle)
 	if err != nil {
 		return nil, fmt.Errorf("tagging event: %w", err)
 	}
@@ -226,7 +208,7 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, p
 		return nil, fmt.Errorf("making leaf: %w", err)
 	}
 	row := &journal.Row{
-		Key: it.key, Absent: it.absent, Leaf: b, Needs: persons.needs(tagged.Persons), Principal: req.Principal,
+		Key: it.key, Absent: it.absent, Leaf: b, Needs: persons.needs(it.roll), Principal: req.Principal,
 		Submission: submission(it.opening, it),
 	}
 	var raw []byte
@@ -239,16 +221,9 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, p
 
 // owners returns the persons of an event with their places among the tags of field 2.
 func owners(t *event.Tagged, persons people) []vault.Owner {
-	var marks []leaf.Hash
-	for i := range t.Tags {
-		if t.Tags[i].Field == tag.Person {
-			marks = append(marks, t.Tags[i].Value)
-		}
-	}
-	list := make([]vault.Owner, 0, len(t.Persons))
-	for _, p := range t.Persons {
-		person := persons[p.Primary]
-		list = append(list, vault.Owner{Position: uint8(slices.Index(marks, person.mark)), Enrolment: person.enrolment})
+	list := make([]vault.Owner, len(t.Persons))
+	for i := range t.Persons {
+		list[i] = vault.Owner{Position: t.Positions[i], Enrolment: persons[t.Persons[i].Primary].enrolment}
 	}
 	return list
 }
@@ -308,17 +283,11 @@ func (p people) handle(id subject.Identifier) (t [32]byte, ok bool) {
 }
 
 // needs are the rows of enrolments that are not in the log yet.
-func (p people) needs(persons []event.Person) []leaf.Hash {
+func (p people) needs(roll *event.Roll) []leaf.Hash {
 	var keys []leaf.Hash
-	add := func(id subject.Identifier) {
+	for _, id := range roll.Identifiers {
 		if row := p[id].row; row != nil && row.Index() < 0 && !slices.Contains(keys, row.Key) {
 			keys = append(keys, row.Key)
-		}
-	}
-	for _, person := range persons {
-		add(person.Primary)
-		for _, id := range person.Secondary {
-			add(id)
 		}
 	}
 	return keys

@@ -78,8 +78,13 @@ func BenchmarkTag(b *testing.B) {
 		b.Fatal(err)
 	}
 	handle := func(id subject.Identifier) (t [32]byte, ok bool) { copy(t[:], id.ID); return t, true }
+	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := event.Tag(e, fields, event.NeutralKeys{}, handle); err != nil {
+		roll, err := event.NewRoll(e)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := roll.Tag(fields, event.NeutralKeys{}, handle); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -30,6 +30,20 @@ func fieldsOf(t testing.TB, e *eventv1.Event) []seal.Field {
 	return fields
 }
 
+// TestStampFields: adding to the fields is adding to the event, with a mapper and without, and whatever was added before.
+func TestStampFields(t *testing.T) {
+	for _, mapper := range []*string{nil, proto.String("okta/1"), proto.String(event.DirectMapper)} {
+		e := typical()
+		e.Mapper = mapper
+		fields := fieldsOf(t, e)
+		at := time.Unix(1763629200, 7)
+		event.Stamp(e, at)
+		if diff := cmp.Diff(fieldsOf(t, e), event.StampFields(fields, at)); diff != "" {
+			t.Errorf("mapper %v (-Stamp +StampFields):\n%s", mapper, diff)
+		}
+	}
+}
+
 func TestCheckRefuses(t *testing.T) {
 	type E = eventv1.Event
 	for _, c := range []struct {

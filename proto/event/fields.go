@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -98,6 +100,25 @@ func Stamp(e *eventv1.Event, received time.Time) {
 		e.Times = &eventv1.Times{}
 	}
 	e.Times.Received = timestamppb.New(received)
+}
+
+// StampFields is [Stamp] for the fields of a submitted event, which ascend: it inserts those that the server adds and
+// returns the result, which may be in the memory of fields.
+//
+// SPEC 2.2: "Server-added fields are exactly schema, times.received, and mapper = direct/1 where none was sent."
+func StampFields(fields []seal.Field, received time.Time) []seal.Field {
+	fields = insert(fields, "mapper", seal.String(DirectMapper))
+	fields = insert(fields, "schema", seal.String(Schema))
+	return insert(fields, "times.received", seal.Time(received.UnixNano()))
+}
+
+// insert adds a field at its place, unless its path is taken.
+func insert(fields []seal.Field, path string, v seal.Value) []seal.Field {
+	i, found := slices.BinarySearchFunc(fields, path, func(f seal.Field, path string) int { return strings.Compare(f.Path, path) })
+	if found {
+		return fields
+	}
+	return slices.Insert(fields, i, seal.Field{Path: path, Value: v})
 }
 
 // Submission returns the bytes by which two submissions under one id are compared: every field that was sent, raw by its

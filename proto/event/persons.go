@@ -27,15 +27,46 @@ type Person struct {
 	Secondary []subject.Identifier
 }
 
-// Persons returns the persons of an event, distinct by their primary identifiers: the actor, then the act chain, the
-// targets and the subjects of the hops, each where first named. Principals without any identifier are nobody. The
-// error is [ErrTooManyPersons].
-func Persons(e *eventv1.Event) ([]Person, error) {
-	r := newRoll(e)
-	if len(r.identifiers) > MaxPersons || r.tags(e) > leaf.MaxTags {
+// Roll is who takes part in one event. It is read only, and so is the event while the roll is in use.
+type Roll struct {
+	// Persons are distinct by their primary identifiers: the actor, then the act chain, the targets and the subjects of
+	// the hops, each where first named. Principals without any identifier are nobody.
+	Persons []Person
+	// Identifiers are all names of all persons, distinct, each where first named. Each has to be enrolled.
+	Identifiers []subject.Identifier
+
+	event    *eventv1.Event
+	personOf []int                      // of each identifier, the position of the person whose primary it is, or -1
+	known    map[subject.Identifier]int // positions of identifiers; nil while they are few
+	seats    []int                      // of each principal, the position of its person, or -1 if it is nobody
+	actor    []int                      // positions of the actor's identifiers
+
+	// few is where these begin to be kept: most events name few, and cost one allocation.
+	few struct {
+		persons     [3]Person
+		identifiers [8]subject.Identifier
+		personOf    [8]int
+		seats       [4]int
+		actor       [3]int
+	}
+}
+
+// NewRoll reads who takes part in an event. The error is [ErrTooManyPersons].
+func NewRoll(e *eventv1.Event) (*Roll, error) {
+	r := callRoll(e)
+	if len(r.Identifiers) > MaxPersons || r.tags() > leaf.MaxTags {
 		return nil, ErrTooManyPersons
 	}
-	return r.persons, nil
+	return r, nil
+}
+
+// Persons returns the persons of an event. The error is [ErrTooManyPersons].
+func Persons(e *eventv1.Event) ([]Person, error) {
+	r, err := NewRoll(e)
+	if err != nil {
+		return nil, err
+	}
+	return r.Persons, nil
 }
 
 // identifiers appends to ids, which is empty, the distinct names of a principal, primary first, at most three.
@@ -66,14 +97,16 @@ func named(p *eventv1.Principal) bool {
 	return p.GetId() != "" || p.GetLogin() != "" || p.GetEmail() != ""
 }
 
-// principals yields every principal of an event with the path of what holds it, in the order that [Persons] documents.
+// principals yields every principal of an event with the path of what holds it, in the order of [Roll.Persons].
 // Of a list that is the list's path and an index, else index is -1.
 func principals(e *eventv1.Event, yield func(path string, index int, p *eventv1.Principal)) {
 	if p := e.GetActor(); p != nil {
 		yield("actor", -1, p)
 	}
 	for i, p := range e.GetAct() {
-		yield("act", i, p)
+		if p != nil {
+			yield("act", i, p)
+		}
 	}
 	for i, t := range e.GetTargets() {
 		if p := t.GetPrincipal(); p != nil {
@@ -105,31 +138,32 @@ func checkFormats(e *eventv1.Event) (broken *FieldError) {
 	return broken
 }
 
-// roll is the list of the persons of one event.
-type roll struct {
-	persons     []Person
-	identifiers []subject.Identifier // distinct, each where first named
-	personOf    []int                // of each identifier, the position of the person whose primary it is, or -1
-	known       map[subject.Identifier]int
-}
-
-func newRoll(e *eventv1.Event) *roll {
-	r := &roll{identifiers: make([]subject.Identifier, 0, 8), personOf: make([]int, 0, 8)}
+// callRoll is NewRoll without its bound.
+func callRoll(e *eventv1.Event) *Roll {
+	r := &Roll{event: e}
+	r.Persons, r.Identifiers, r.personOf = r.few.persons[:0], r.few.identifiers[:0], r.few.personOf[:0]
+	r.seats, r.actor = r.few.seats[:0], r.few.actor[:0]
 	principals(e, func(_ string, _ int, p *eventv1.Principal) { r.add(p) })
+	if e.GetActor() != nil {
+		var buf [3]subject.Identifier
+		for _, id := range identifiers(buf[:0], e.Actor) {
+			r.actor = append(r.actor, r.index(id))
+		}
+	}
 	return r
 }
 
-// index returns the position of an identifier, or -1. Most events name few: a map is made only for the others.
-func (r *roll) index(id subject.Identifier) int {
+// index returns the position of an identifier, or -1. A map is made only for many.
+func (r *Roll) index(id subject.Identifier) int {
 	const few = 16
-	if len(r.identifiers) <= few {
-		return slices.Index(r.identifiers, id)
+	if len(r.Identifiers) <= few {
+		return slices.Index(r.Identifiers, id)
 	}
 	if r.known == nil {
 		r.known = make(map[subject.Identifier]int)
 	}
-	for i := len(r.known); i < len(r.identifiers); i++ {
-		r.known[r.identifiers[i]] = i
+	for i := len(r.known); i < len(r.Identifiers); i++ {
+		r.known[r.Identifiers[i]] = i
 	}
 	if i, ok := r.known[id]; ok {
 		return i
@@ -137,24 +171,32 @@ func (r *roll) index(id subject.Identifier) int {
 	return -1
 }
 
-func (r *roll) add(p *eventv1.Principal) {
+// add takes the next principal.
+func (r *Roll) add(p *eventv1.Principal) {
 	var buf [3]subject.Identifier
 	ids := identifiers(buf[:0], p)
+	if len(ids) == 0 {
+		r.seats = append(r.seats, -1)
+		return
+	}
+	first := len(r.Identifiers)
 	for _, id := range ids {
 		if r.index(id) < 0 {
-			r.identifiers = append(r.identifiers, id)
+			r.Identifiers = append(r.Identifiers, id)
 			r.personOf = append(r.personOf, -1)
 		}
 	}
-	if len(ids) == 0 {
-		return
-	}
 	at := &r.personOf[r.index(ids[0])]
 	if *at < 0 {
-		*at = len(r.persons)
-		r.persons = append(r.persons, Person{Primary: ids[0]})
+		*at = len(r.Persons)
+		r.Persons = append(r.Persons, Person{Primary: ids[0]})
 	}
-	person := &r.persons[*at]
+	r.seats = append(r.seats, *at)
+	person := &r.Persons[*at]
+	if end := len(r.Identifiers); end-first == len(ids) && end-first > 1 && person.Secondary == nil {
+		person.Secondary = r.Identifiers[first+1 : end : end] // all new: they stand there together
+		return
+	}
 	for _, id := range ids[1:] {
 		if id != person.Primary && !slices.Contains(person.Secondary, id) {
 			person.Secondary = append(person.Secondary, id)
@@ -163,8 +205,8 @@ func (r *roll) add(p *eventv1.Principal) {
 }
 
 // tags counts the tags that TagFn gives, without any key.
-func (r *roll) tags(e *eventv1.Event) int {
-	n := len(r.identifiers) + len(identifiers(nil, e.GetActor()))
-	neutral(e, func(uint16, []byte) { n++ })
+func (r *Roll) tags() int {
+	n := len(r.Identifiers) + len(r.actor)
+	neutral(r.event, func(uint16, string) { n++ })
 	return n
 }

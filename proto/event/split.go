@@ -88,21 +88,21 @@ func partBase(e *eventv1.Event) *eventv1.Event {
 // room returns how many of the targets fit one leaf beside base, at least one.
 func room(base *eventv1.Event, targets []*eventv1.Target) int {
 	const spare = 64 // bytes by which the native id may grow
-	r := newRoll(base)
-	tags := r.tags(base)
+	r := callRoll(base)
+	tags := r.tags()
 	fields, size := cost(base)
 	for n, t := range targets {
-		before := len(r.identifiers)
+		before := len(r.Identifiers)
 		if p := t.GetPrincipal(); p != nil {
 			r.add(p)
 		}
-		tags += len(r.identifiers) - before
+		tags += len(r.Identifiers) - before
 		if t.GetId() != "" && !named(t.GetPrincipal()) {
 			tags++
 		}
 		f, s := cost(&eventv1.Event{Targets: []*eventv1.Target{t}})
 		fields, size = fields+f, size+s
-		over := len(r.identifiers) > MaxPersons || tags > leaf.MaxTags || fields > MaxFields || size > MaxValues-spare
+		over := len(r.Identifiers) > MaxPersons || tags > leaf.MaxTags || fields > MaxFields || size > MaxValues-spare
 		if over || n == maxTargets() {
 			return max(n, 1)
 		}

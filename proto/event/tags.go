@@ -1,7 +1,7 @@
 package event
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,12 +25,15 @@ func (e *UnknownPersonError) Error() string { return "no handle of " + e.Identif
 
 // Tagged is an event with its tags, and with the owners of its fields.
 type Tagged struct {
-	// Fields are those given to [Tag], owners set. The owners of several fields share memory: they are read only.
+	// Fields are those given to [Roll.Tag], owners set. The owners of several fields share memory: they are read only.
 	Fields []seal.Field
 	// Tags are those of the event's leaf, in its order. No other set of tags is right.
 	Tags []leaf.Tag
-	// Persons are those of [Persons].
+	// Persons are those of the roll.
 	Persons []Person
+	// Positions are where the persons stand among the tags of field 2. Two persons have one only if a handle is two
+	// persons'.
+	Positions []uint8
 
 	all, actor         []uint8
 	act, targets, hops [][]uint8 // by index; the subject of a hop
@@ -46,52 +49,64 @@ func Tags(e *eventv1.Event, keys NeutralKeys, handle func(subject.Identifier) (t
 	return t.Tags, nil
 }
 
-// Tag is [Tags] together with the owners of the fields (SPEC 2.3), which it sets in fields. Those are the fields of
-// e; an auditor who has the event from the lines of a disclosure (see [FromLines]) gives what it has, or asks
-// [Tagged.Owners] path by path.
+// Tag is [Roll.Tag] of an event that nobody has called the roll of.
 func Tag(e *eventv1.Event, fields []seal.Field, keys NeutralKeys, handle func(subject.Identifier) (t [32]byte, ok bool)) (*Tagged, error) {
-	r := newRoll(e)
-	if len(r.identifiers) > MaxPersons || r.tags(e) > leaf.MaxTags {
-		return nil, ErrTooManyPersons
+	r, err := NewRoll(e)
+	if err != nil {
+		return nil, err
 	}
-	t := &Tagged{Fields: fields, Persons: r.persons, Tags: make([]leaf.Tag, 0, len(r.identifiers)+8)}
-	neutral(e, func(field uint16, value []byte) {
-		t.Tags = append(t.Tags, leaf.Tag{Field: field, Value: keys.of(field).Tag(value)})
+	return r.Tag(fields, keys, handle)
+}
+
+// Tag is [Tags] together with the owners of the fields (SPEC 2.3), which it sets in fields. Those are the fields of
+// the roll's event; an auditor who has the event from the lines of a disclosure (see [FromLines]) gives what it has, or
+// asks [Tagged.Owners] path by path. The error is an *[UnknownPersonError].
+func (r *Roll) Tag(fields []seal.Field, keys NeutralKeys, handle func(subject.Identifier) (t [32]byte, ok bool)) (*Tagged, error) {
+	t := &Tagged{Fields: fields, Persons: r.Persons, Tags: make([]leaf.Tag, 0, len(r.Identifiers)+len(r.actor)+4)}
+	neutral(r.event, func(field uint16, value string) {
+		t.Tags = append(t.Tags, leaf.Tag{Field: field, Value: keys.of(field).Tag([]byte(value))})
 	})
-	handles := make([][32]byte, len(r.identifiers))
-	for i, id := range r.identifiers {
+	var few [8][32]byte
+	handles := few[:0]
+	first := len(t.Tags)
+	for _, id := range r.Identifiers {
 		h, ok := handle(id)
 		if !ok {
 			return nil, &UnknownPersonError{id}
 		}
-		handles[i] = h
+		handles = append(handles, h)
 		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Person, Value: tag.OfPerson(h, tag.Person)})
 	}
-	for _, id := range identifiers(nil, e.GetActor()) {
-		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Actor, Value: tag.OfPerson(handles[r.index(id)], tag.Actor)})
+	marks := make([]leaf.Hash, len(r.Persons)) // the tags of the persons' primary identifiers
+	for i, person := range r.personOf {
+		if person >= 0 {
+			marks[person] = t.Tags[first+i].Value
+		}
+	}
+	for _, i := range r.actor {
+		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Actor, Value: tag.OfPerson(handles[i], tag.Actor)})
 	}
 	slices.SortFunc(t.Tags, leaf.CompareTags)
 	t.Tags = slices.Compact(t.Tags)
-	t.own(e, r, handles)
+	t.own(r, marks)
 	for i := range fields {
 		fields[i].Owners = t.Owners(fields[i].Path)
 	}
 	return t, nil
 }
 
-// neutral yields the value of each tag that names no person, without repeating one. The bytes are valid until
-// yield returns.
-func neutral(e *eventv1.Event, yield func(field uint16, value []byte)) {
-	yield(tag.EventID, []byte(e.GetSource().GetNativeId()))
+// neutral yields the value of each tag that names no person, without repeating one.
+func neutral(e *eventv1.Event, yield func(field uint16, value string)) {
+	yield(tag.EventID, e.GetSource().GetNativeId())
 	c := e.GetCorrelation()
 	sessions := [...]string{c.GetSession(), c.GetRootSession(), c.GetTransaction()}
 	for i, s := range sessions {
 		if s != "" && !slices.Contains(sessions[:i], s) {
-			yield(tag.Session, []byte(s))
+			yield(tag.Session, s)
 		}
 	}
 	class := e.GetClass().GetClassUid()*100 + e.GetClass().GetActivityId()
-	yield(tag.Class, strconv.AppendInt(nil, class, 10))
+	yield(tag.Class, strconv.FormatInt(class, 10))
 	var seen map[string]bool
 	for _, t := range e.GetTargets() {
 		if t.GetId() == "" || named(t.GetPrincipal()) {
@@ -102,7 +117,7 @@ func neutral(e *eventv1.Event, yield func(field uint16, value []byte)) {
 				seen = make(map[string]bool)
 			}
 			seen[v] = true
-			yield(tag.Target, []byte(v))
+			yield(tag.Target, v)
 		}
 	}
 }
@@ -121,42 +136,49 @@ func (k *NeutralKeys) of(field uint16) tag.Key {
 	panic(fmt.Sprintf("event: field %d has no neutral key", field))
 }
 
-// own works out who owns what: positions among the leaf's tags of field 2.
-func (t *Tagged) own(e *eventv1.Event, r *roll, handles [][32]byte) {
-	var tags []leaf.Hash
-	for _, g := range t.Tags {
-		if g.Field == tag.Person {
-			tags = append(tags, g.Value)
-		}
+// own works out who owns what. marks are the tags of field 2 of the persons.
+func (t *Tagged) own(r *Roll, marks []leaf.Hash) {
+	from, _ := slices.BinarySearchFunc(t.Tags, tag.Person, compareField)
+	to, _ := slices.BinarySearchFunc(t.Tags, tag.Person+1, compareField)
+	tags := t.Tags[from:to]
+	both := make([]uint8, len(marks), 2*len(marks))
+	for i := range marks {
+		at, _ := slices.BinarySearchFunc(tags, leaf.Tag{Field: tag.Person, Value: marks[i]}, leaf.CompareTags)
+		both[i] = uint8(at)
 	}
-	at := make([]uint8, len(r.persons), len(r.persons)+1)
-	for i, p := range r.persons {
-		pos, _ := slices.BinarySearchFunc(tags, tag.OfPerson(handles[r.index(p.Primary)], tag.Person), compareHashes)
-		at[i] = uint8(pos)
-	}
-	t.all = slices.Compact(slices.Sorted(slices.Values(at)))
-	one := func(p *eventv1.Principal) []uint8 {
-		var buf [3]subject.Identifier
-		ids := identifiers(buf[:0], p)
-		if len(ids) == 0 {
+	t.Positions = both[:len(marks):len(marks)]
+	all := append(both[len(marks):], t.Positions...)
+	slices.Sort(all)
+	t.all = slices.Compact(all)
+
+	e, seats := r.event, r.seats
+	next := func(p *eventv1.Principal) []uint8 { // the principals come in the order of the roll
+		if p == nil {
 			return t.all
 		}
-		i := r.personOf[r.index(ids[0])]
-		return at[i : i+1 : i+1]
+		seat := seats[0]
+		seats = seats[1:]
+		if seat < 0 {
+			return t.all
+		}
+		return t.Positions[seat : seat+1 : seat+1]
 	}
-	t.actor = one(e.GetActor())
+	t.actor = next(e.GetActor())
+	lists := make([][]uint8, 0, len(e.GetAct())+len(e.GetTargets())+len(e.GetHops()))
 	for _, p := range e.GetAct() {
-		t.act = append(t.act, one(p))
+		lists = append(lists, next(p))
 	}
 	for _, g := range e.GetTargets() {
-		t.targets = append(t.targets, one(g.GetPrincipal()))
+		lists = append(lists, next(g.GetPrincipal()))
 	}
 	for _, h := range e.GetHops() {
-		t.hops = append(t.hops, one(h.GetSubject()))
+		lists = append(lists, next(h.GetSubject()))
 	}
+	t.act, lists = lists[:len(e.GetAct())], lists[len(e.GetAct()):]
+	t.targets, t.hops = lists[:len(e.GetTargets())], lists[len(e.GetTargets()):]
 }
 
-func compareHashes(a, b leaf.Hash) int { return bytes.Compare(a[:], b[:]) }
+func compareField(t leaf.Tag, field uint16) int { return cmp.Compare(t.Field, field) }
 
 // Owners returns who owns the field of a path: ascending positions among the leaf's tags of field 2, none for a
 // neutral field. What is about one person is that person's; neutral is only what this list names; everything else,

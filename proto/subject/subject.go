@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"filippo.io/mostly-harmless/vrf-r255"
 
@@ -114,14 +115,19 @@ func isFormat(s string) bool {
 }
 
 func foldASCII(s string) string {
+	if !strings.ContainsFunc(s, isUpper) {
+		return s
+	}
 	b := []byte(s)
 	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
+		if isUpper(rune(c)) {
 			b[i] = c + 'a' - 'A'
 		}
 	}
 	return string(b)
 }
+
+func isUpper(r rune) bool { return 'A' <= r && r <= 'Z' }
 
 func cut16(b []byte) (head, tail []byte, ok bool) {
 	if len(b) < 2 {
