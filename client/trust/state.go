@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"idlog/client/internal/atomicfile"
 	"idlog/client/internal/lru"
 	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
@@ -131,7 +132,7 @@ func (s *State) swap(origin string, old Seen, known bool, next Seen) (bool, erro
 	if ok != known || !bytes.Equal(now.Note, old.Note) {
 		return false, nil
 	}
-	if err := writeFile(s.file(origin), next.format(), 0o600); err != nil {
+	if err := atomicfile.Write(s.file(origin), next.format(), 0o600); err != nil {
 		return false, fmt.Errorf("writing client state: %w", err)
 	}
 	return true, nil
@@ -229,43 +230,8 @@ func (s *State) SaveEvidence(claim evidence.Claim, parts ...evidence.Part) (data
 	}
 	sum := sha256.Sum256(data)
 	name = filepath.Join(dir, fmt.Sprintf("%s-%x.idlog-evidence", claim, sum[:8]))
-	if err := writeFile(name, data, 0o600); err != nil {
+	if err := atomicfile.Write(name, data, 0o600); err != nil {
 		return data, "", fmt.Errorf("writing evidence: %w", err)
 	}
 	return data, name, nil
-}
-
-// writeFile replaces a file in one piece: after a crash at any point there is
-// the old content or the new, whole, and once it returned there is the new.
-func writeFile(name string, data []byte, perm fs.FileMode) error {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, filepath.Base(name)+".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once it was renamed
-	if err := writeAll(f, data, perm); err != nil {
-		return err
-	}
-	// If we die here there is a temporary file that nobody reads, and the old file.
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	// If we die here the rename may be lost with the machine: the old file again.
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func writeAll(f *os.File, data []byte, perm fs.FileMode) error {
-	_, err := f.Write(data)
-	if err == nil {
-		err = f.Chmod(perm)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }
