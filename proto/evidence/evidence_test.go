@@ -254,7 +254,7 @@ func verdicts(t *testing.T) []verdict {
 	add("receipt-mismatch of a disclosure", evidence.ReceiptMismatch, false, origin, disclosed(t, honest), sent)
 	add("receipt-mismatch: another's disclosure", evidence.ReceiptMismatch, false, "", disclosed(t, stranger), sent)
 	add("receipt-mismatch: no submission", evidence.ReceiptMismatch, false, "", proofs(honest, one)[0])
-	add("broken-promise", evidence.BrokenPromise, false, "", a)
+	promises(t, add)
 	add("omission", evidence.Omission, false, "", a)
 	return vs
 }
@@ -304,7 +304,7 @@ func TestJudge(t *testing.T) {
 		if err == nil && (got.Statement == "" || got.Claim != e.Claim) {
 			t.Errorf("%s: says nothing: %+v", want.Name, got)
 		}
-		if unknown := e.Claim == evidence.BrokenPromise || e.Claim == evidence.Omission; errors.Is(err, evidence.ErrNotJudged) != unknown {
+		if unknown := e.Claim == evidence.Omission; errors.Is(err, evidence.ErrNotJudged) != unknown {
 			t.Errorf("%s: %v", want.Name, err)
 		}
 	}

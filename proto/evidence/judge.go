@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -46,6 +45,11 @@ type Verdict struct {
 //	witness-fork      checkpoint, checkpoint: of one size, cosigned by one key
 //	duplicate         proof, proof
 //	receipt-mismatch  disclosure or proof, submission; not proven
+//	broken-promise    ticket, leaf, proof of the genesis, and then
+//	                  [checkpoint,] checkpoint, consistency: the hashes of all entries that
+//	                  could be the leaf
+//	                  checkpoint, proof: another leaf of the event
+//	                  [checkpoint,] submission: a ticket as it is kept; not proven
 func Judge(e *Evidence, p *policy.Policy) (Verdict, error) {
 	v, err := judge(e, p)
 	if err != nil {
@@ -67,6 +71,8 @@ func judge(e *Evidence, p *policy.Policy) (Verdict, error) {
 		return judgeDuplicate(e, p)
 	case ReceiptMismatch:
 		return judgeReceiptMismatch(e, p)
+	case BrokenPromise:
+		return judgeBrokenPromise(e, p)
 	default:
 		return Verdict{}, ErrNotJudged
 	}
@@ -177,17 +183,10 @@ func divides(part []byte, a, b signed) error {
 	case err == nil && second == b.Root:
 		return nil
 	}
-	var hashes [][32]byte
-	for line := range strings.Lines(string(part)) {
-		h, lineErr := checkpoint.ParseHash(strings.TrimSuffix(line, "\n"))
-		if lineErr != nil {
-			return lineErr
-		}
-		hashes = append(hashes, h)
-	}
+	hashes, lineErr := lines(part)
 	switch {
-	case !strings.HasSuffix(string(part), "\n"):
-		return errors.New("the hashes do not end with a newline")
+	case lineErr != nil:
+		return lineErr
 	case proof.Contradicts(a.Size, b.Size, a.Root, b.Root, hashes):
 		return nil
 	case a.Size > 0 && a.Size < b.Size && proof.Consistency(a.Size, b.Size, a.Root, b.Root, hashes) == nil:
@@ -206,39 +205,86 @@ func roots(part []byte, n, m int64) (first, second [32]byte, err error) {
 		return first, second, errors.New("the sizes do not ascend from 1")
 	}
 	left, right := compact.RangeSize(0, uint64(n)), compact.RangeSize(uint64(n), uint64(m))
-	lines := strings.Split(string(part), "\n")
-	if len(lines) != left+right+1 || lines[left+right] != "" {
+	hashes, err := lines(part)
+	if err != nil {
+		return first, second, err
+	}
+	if len(hashes) != left+right {
 		return first, second, fmt.Errorf("want %d lines of hashes", left+right)
 	}
-	var hashes [][]byte
-	for _, l := range lines[:left+right] {
-		h, err := checkpoint.ParseHash(l)
-		if err != nil {
-			return first, second, err
-		}
-		hashes = append(hashes, h[:])
-	}
-	f := compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
-	whole, err := f.NewRange(0, uint64(n), hashes[:left])
+	whole, err := factory.NewRange(0, uint64(n), slicesOf(hashes[:left]))
 	if err != nil {
 		return first, second, err
 	}
-	root, err := whole.GetRootHash(nil)
-	if err != nil {
+	if first, err = rootOf(whole); err != nil {
 		return first, second, err
 	}
-	first = [32]byte(root)
-	rest, err := f.NewRange(uint64(n), uint64(m), hashes[left:])
+	rest, err := factory.NewRange(uint64(n), uint64(m), slicesOf(hashes[left:]))
 	if err != nil {
 		return first, second, err
 	}
 	if err := whole.AppendRange(rest, nil); err != nil {
 		return first, second, err
 	}
-	if root, err = whole.GetRootHash(nil); err != nil {
-		return first, second, err
+	second, err = rootOf(whole)
+	return first, second, err
+}
+
+// grown is a tree of two sizes, whose later entries are known by their hashes.
+type grown struct {
+	first, second [32]byte // roots; first is of no meaning for size 0
+	leaves        []leaf.Hash
+}
+
+// grow computes, from the roots of the perfect subtrees of the first n entries
+// and the leaf hash of each later one, the roots of the first n and of all m.
+func grow(part []byte, n, m int64) (grown, error) {
+	hashes, err := lines(part)
+	if err != nil {
+		return grown{}, err
 	}
-	return first, [32]byte(root), nil
+	left := compact.RangeSize(0, uint64(n))
+	if int64(len(hashes)) != int64(left)+m-n {
+		return grown{}, fmt.Errorf("want %d lines of hashes", int64(left)+m-n)
+	}
+	whole, err := factory.NewRange(0, uint64(n), slicesOf(hashes[:left]))
+	if err != nil {
+		return grown{}, err
+	}
+	g := grown{leaves: hashes[left:]}
+	if n > 0 {
+		if g.first, err = rootOf(whole); err != nil {
+			return grown{}, err
+		}
+	}
+	for _, h := range g.leaves {
+		if err := whole.Append(h[:], nil); err != nil {
+			return grown{}, err
+		}
+	}
+	g.second, err = rootOf(whole)
+	return g, err
+}
+
+var factory = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+
+func rootOf(r *compact.Range) ([32]byte, error) {
+	root, err := r.GetRootHash(nil)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	if len(root) != 32 {
+		return [32]byte{}, errors.New("the tree is empty")
+	}
+	return [32]byte(root), nil
+}
+
+func slicesOf(hashes []leaf.Hash) [][]byte {
+	out := make([][]byte, len(hashes))
+	for i := range hashes {
+		out[i] = hashes[i][:]
+	}
+	return out
 }
 
 func judgeRollback(e *Evidence, p *policy.Policy) (Verdict, error) {
@@ -305,21 +351,11 @@ func openProof(b []byte, p *policy.Policy) (included, error) {
 	if !ok {
 		return included{}, errors.New("leaf is not an event")
 	}
-	c, err := open(pr.Checkpoint, p)
+	origin, err := openAt(pr, event.Log, p)
 	if err != nil {
 		return included{}, err
 	}
-	// Without this a log could put leaves into itself that accuse another.
-	if shard, ok := strings.CutPrefix(c.Origin, event.Log+"/"); !ok || shard == "" || strings.Contains(shard, "/") {
-		return included{}, fmt.Errorf("leaf of log %s is in log %s", event.Log, c.Origin)
-	}
-	if !c.byLog {
-		return included{}, fmt.Errorf("checkpoint of %s: %w", c.Origin, policy.ErrNotSigned)
-	}
-	if err := proof.Inclusion(leaf.HashOf(pr.Extra), pr.Index, c.Size, pr.Hashes, c.Root); err != nil {
-		return included{}, err
-	}
-	return included{origin: c.Origin, index: pr.Index, bytes: pr.Extra, event: event}, nil
+	return included{origin: origin, index: pr.Index, bytes: pr.Extra, event: event}, nil
 }
 
 func judgeDuplicate(e *Evidence, p *policy.Policy) (Verdict, error) {
