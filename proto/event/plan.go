@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -42,7 +43,9 @@ type node struct {
 	kind    byte
 	list    bool
 	message *plan // of kindNone
-	rules   rules
+	// elements are message once more for each of a list's first elements, with whole paths: most lists are no longer.
+	elements []*plan
+	rules    rules
 	// implicit says that the zero value and an unset field are the same.
 	implicit bool
 	// must says that the field has to be set: a rule says so, or one that the zero value breaks.
@@ -67,6 +70,8 @@ var schema = sync.OnceValue(func() *plan {
 	return compile((*eventv1.Event)(nil).ProtoReflect().Descriptor(), "")
 })
 
+const compiledElements = 4
+
 func compile(md protoreflect.MessageDescriptor, prefix string) *plan {
 	p := &plan{path: strings.TrimSuffix(prefix, "."), byName: make(map[string]*node)}
 	for i := range md.Fields().Len() {
@@ -79,6 +84,9 @@ func compile(md protoreflect.MessageDescriptor, prefix string) *plan {
 		switch {
 		case n.kind == kindNone && n.list:
 			n.message = compile(fd.Message(), ".")
+			for i := range compiledElements {
+				n.elements = append(n.elements, compile(fd.Message(), n.path+"."+strconv.Itoa(i)+"."))
+			}
 		case n.kind == kindNone:
 			n.message = compile(fd.Message(), n.path+".")
 		}
