@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -53,7 +54,7 @@ func refuse(file, problem, remedy string) error {
 //
 //	idlog-identity/v1
 //	origin <origin>
-//	vkey <vkey>          one or more, the primary first
+//	vkey <vkey>          one or more: every key that a configuration may have
 //	created <RFC 3339>
 func formatIdentity(origin string, vkeys []string, created time.Time) []byte {
 	b := fmt.Appendf(nil, "idlog-identity/v1\norigin %s\n", origin)
@@ -63,24 +64,89 @@ func formatIdentity(origin string, vkeys []string, created time.Time) []byte {
 	return fmt.Appendf(b, "created %s\n", created.UTC().Format(time.RFC3339))
 }
 
-// checkIdentity refuses a directory that is another log's.
-func checkIdentity(name, origin string, vkeys []string) error {
+const remedyIdentity = "point the configuration to the directory and the keys of one log"
+
+// readIdentity reads an identity file. One of another origin, or that is not as
+// formatIdentity wrote it, is a *RefusedError.
+func readIdentity(name, origin string) (vkeys []string, created time.Time, err error) {
 	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, created, fmt.Errorf("reading identity: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		switch field {
+		case "vkey":
+			vkeys = append(vkeys, value)
+		case "created":
+			created, err = time.Parse(time.RFC3339, value)
+		}
+	}
+	if err != nil || !bytes.Equal(b, formatIdentity(origin, vkeys, created)) {
+		return nil, created, refuse(name, fmt.Sprintf("it is not the identity of %s", origin), remedyIdentity)
+	}
+	return vkeys, created, nil
+}
+
+// checkIdentity refuses a directory that is another log's. All keys of the
+// configuration must be in it: while keys change it may have more.
+func checkIdentity(name, origin string, vkeys []string) error {
+	known, _, err := readIdentity(name, origin)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("opening log %s in %s: %w", origin, filepath.Dir(name), ErrNotInitialised)
 	} else if err != nil {
-		return fmt.Errorf("reading identity: %w", err)
+		return err
 	}
-	remedy := "point the configuration to the directory and the keys of one log"
-	i := bytes.LastIndex(b, []byte("created "))
-	created, err := time.Parse("2006-01-02T15:04:05Z\n", strings.TrimPrefix(string(b[max(i, 0):]), "created "))
-	if err != nil || !bytes.Contains(b, []byte("\norigin "+origin+"\n")) {
-		return refuse(name, fmt.Sprintf("it is not the identity of %s", origin), remedy)
-	}
-	if !bytes.Equal(b, formatIdentity(origin, vkeys, created)) {
-		return refuse(name, "it names other keys than the configuration", remedy)
+	for _, v := range vkeys {
+		if !slices.Contains(known, v) {
+			return refuse(name, "it does not name the key "+v+" of the configuration", remedyIdentity)
+		}
 	}
 	return nil
+}
+
+// SetKeys says with which keys a log may be opened from now on: before the
+// configuration names a new one, and after it no longer names an old one. A crash
+// leaves the old keys or the new ones. The log must be closed.
+func SetKeys(dir, origin string, vkeys []string) error {
+	l, err := lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	name := filepath.Join(dir, identityName)
+	_, created, err := readIdentity(name, origin)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(name, formatIdentity(origin, vkeys, created)); err != nil {
+		return fmt.Errorf("writing identity: %w", err)
+	}
+	return nil
+}
+
+// PublishedKeys returns which of these keys have signed what a log published
+// last. A log must not lose the last key that readers know its tree by.
+func PublishedKeys(dir, origin string, vkeys []string) ([]string, error) {
+	note, err := os.ReadFile((&Log{cfg: Config{Dir: dir}}).publishedFile())
+	if err != nil {
+		return nil, fmt.Errorf("reading what is published: %w", err)
+	}
+	var signed []string
+	for _, v := range vkeys {
+		key, err := checkpoint.NewVerifier(v)
+		if err != nil {
+			return nil, err
+		}
+		_, by, err := checkpoint.Open(note, origin, key)
+		if err != nil {
+			return nil, fmt.Errorf("reading what is published: %w", err)
+		}
+		if by == 1 {
+			signed = append(signed, v)
+		}
+	}
+	return signed, nil
 }
 
 // lock takes a lock for the life of the returned file. It is of the open file,

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
+	"idlog/log/heads"
 	"idlog/log/internal/atomicfile"
 	"idlog/log/quorum"
 	"idlog/proto/checkpoint"
@@ -76,9 +80,9 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	// If we die here, this head is the high-water mark: the restart signs the
 	// same text, and nothing but it or a tree that continues it.
 
-	// 3. Sign with all keys, under the one decision above. A signature that is in
-	// the heads file already is used again.
-	if len(h.Sigs) != len(l.keys) {
+	// 3. Sign with all keys, under the one decision above. What is in the heads
+	// file already is used again, unless the keys have changed since.
+	if !l.signedBy(h) {
 		sigs, err := l.sign(h.Text)
 		if err != nil {
 			return err
@@ -120,6 +124,13 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	p.fresh = time.Now()
 	l.publish(Published{Size: h.Size, Root: h.Root, Note: note})
 	return nil
+}
+
+// signedBy reports whether a head bears the lines of our keys, and no others.
+func (l *Log) signedBy(h *heads.Head) bool {
+	return slices.EqualFunc(h.Sigs, l.keys, func(s checkpoint.Signature, k note.Verifier) bool {
+		return s.Name == k.Name() && s.ID == k.KeyHash()
+	})
 }
 
 // sign returns the signatures of all keys over a text, each verified: a signer
