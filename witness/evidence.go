@@ -26,6 +26,9 @@ const (
 const (
 	provenMark   = ".idlog-evidence" // Decision.Fork: idlog verify judges it
 	unprovenMark = ".idlog-suspect"  // Decision.Unproven, in the same format
+	// announcedMark, after the name of a kept file, is an empty file: whoever is to
+	// know of the other one does.
+	announcedMark = ".announced"
 )
 
 // A Contradiction is a file of two checkpoints, signed by one log, of which at
@@ -37,6 +40,8 @@ type Contradiction struct {
 	Proven bool
 	Time   time.Time // when it was kept
 	Bytes  int64
+	// Announced says that SetAnnounced was called for it.
+	Announced bool
 }
 
 // keep writes the checkpoint we cosigned and the one that the log signed too,
@@ -65,7 +70,8 @@ func (s *Store) keep(latest *Latest, r *Request, d Decision) (string, error) {
 		if n == name {
 			return "", nil
 		}
-		if strings.HasPrefix(n, prefix) && strings.Contains(n, mark) { // temporary files that a crash left count too
+		// Temporary files that a crash left count too.
+		if strings.HasPrefix(n, prefix) && strings.Contains(n, mark) && !strings.HasSuffix(n, announcedMark) {
 			kept++
 		}
 	}
@@ -102,17 +108,23 @@ func evidenceOf(latest *Latest, r *Request, signed []byte) *evidence.Evidence {
 	return e
 }
 
-// Contradictions returns what is kept against an origin, oldest first. Files
-// that the operator has taken out are gone from it, and make room.
-func (s *Store) Contradictions(origin string) ([]Contradiction, error) {
+// Contradictions returns what is kept, oldest first. Files that the operator has
+// taken out are gone from it, and make room.
+func (s *Store) Contradictions() ([]Contradiction, error) {
 	entries, err := os.ReadDir(s.path(evidenceName))
 	if err != nil {
 		return nil, fmt.Errorf("listing evidence: %w", err)
 	}
+	announced := make(map[string]bool)
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), announcedMark); ok {
+			announced[name] = true
+		}
+	}
 	var out []Contradiction
 	for _, e := range entries {
 		proven := strings.HasSuffix(e.Name(), provenMark)
-		if !strings.HasPrefix(e.Name(), stateName(origin)+"-") || !proven && !strings.HasSuffix(e.Name(), unprovenMark) {
+		if !proven && !strings.HasSuffix(e.Name(), unprovenMark) {
 			continue
 		}
 		info, err := e.Info()
@@ -122,12 +134,34 @@ func (s *Store) Contradictions(origin string) ([]Contradiction, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing evidence: %w", err)
 		}
-		out = append(out, Contradiction{Name: e.Name(), Proven: proven, Time: info.ModTime(), Bytes: info.Size()})
+		out = append(out, Contradiction{Name: e.Name(), Proven: proven, Time: info.ModTime(), Bytes: info.Size(), Announced: announced[e.Name()]})
 	}
 	slices.SortFunc(out, func(a, b Contradiction) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Name, b.Name))
 	})
 	return out, nil
+}
+
+// Against reports whether the file was kept against an origin.
+func (c Contradiction) Against(origin string) bool {
+	return strings.HasPrefix(c.Name, stateName(origin)+"-")
+}
+
+// SetAnnounced remembers that the file of this name was handed to whoever is to
+// know of it. When it returns nil that survives a loss of power; before, a
+// restart finds it unannounced and it is handed over once more.
+func (s *Store) SetAnnounced(name string) error {
+	s.evidence.Lock()
+	defer s.evidence.Unlock()
+	dir, err := os.Open(s.path(evidenceName))
+	if err != nil {
+		return fmt.Errorf("noting an announcement: %w", err)
+	}
+	defer dir.Close()
+	if err := replace(dir, name+announcedMark, nil, s.fault); err != nil {
+		return fmt.Errorf("noting an announcement: %w", err)
+	}
+	return nil
 }
 
 // Evidence returns the bytes of a contradiction by its name, or an error that is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,7 +142,7 @@ func TestContradictions(t *testing.T) {
 	w.mustAdd(l, 0, 5)
 	w.add(l.fork().grow(9, "x").request(5, 5))
 	w.add(body(5, nil, l.checkpoint(9)))
-	cs, err := w.store.Contradictions(l.origin)
+	cs, err := w.store.Contradictions()
 	if err != nil || len(cs) != 2 || cs[0].Proven == cs[1].Proven {
 		t.Fatalf("%+v, %v", cs, err)
 	}
@@ -150,9 +151,20 @@ func TestContradictions(t *testing.T) {
 		if err != nil || int64(len(b)) != c.Bytes || string(b) != readFile(t, filepath.Join(w.dir, "evidence", c.Name)) {
 			t.Errorf("%s: %d bytes, %v", c.Name, len(b), err)
 		}
+		if !c.Against(l.origin) || c.Against(other.origin) || c.Announced {
+			t.Errorf("%+v", c)
+		}
 	}
-	if cs, err := w.store.Contradictions(other.origin); err != nil || len(cs) != 0 {
-		t.Errorf("of the other log: %+v, %v", cs, err)
+	if err := w.store.SetAnnounced(cs[1].Name); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	w = start(t, w.dir, keys(t, checkpoint.Ed25519), l, other)
+	if again, err := w.store.Contradictions(); err != nil || len(again) != 2 || again[0].Announced || !again[1].Announced {
+		t.Errorf("after a restart: %+v, %v", again, err)
+	}
+	if got := w.store.Origins(); !slices.Equal(got, []string{l.origin}) {
+		t.Errorf("origins: %v", got)
 	}
 	for _, name := range []string{"", ".", "..", "manifest", "../manifest", "x.idlog-evidence", "../evidence/" + cs[0].Name} {
 		if b, err := w.store.Evidence(name); !errors.Is(err, fs.ErrNotExist) {

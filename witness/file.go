@@ -63,6 +63,9 @@ func stateName(origin string) string {
 	return hex.EncodeToString(h[:])
 }
 
+// CheckpointPath is the path of an origin's latest checkpoint in the Handler.
+func CheckpointPath(origin string) string { return "/" + stateName(origin) + "/checkpoint" }
+
 func formatState(l *Latest) []byte {
 	return seal(append(fmt.Appendf(nil, "%stime %d\n\n", stateHeader, l.Time), l.Note...))
 }

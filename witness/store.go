@@ -208,6 +208,20 @@ func (s *Store) Close() error {
 // cosigned. It was synced to disk.
 func (s *Store) Latest(origin string) *Latest { return s.named(stateName(origin)) }
 
+// Origins returns every origin that was ever cosigned, ascending.
+func (s *Store) Origins() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var origins []string
+	for _, c := range s.cells {
+		if c.latest != nil {
+			origins = append(origins, c.latest.Origin)
+		}
+	}
+	slices.Sort(origins)
+	return origins
+}
+
 // named returns the latest checkpoint of the origin with that stateName.
 func (s *Store) named(name string) *Latest {
 	s.mu.Lock()

@@ -124,9 +124,48 @@ func readLogs(dir string) (*witness.Logs, error) {
 	}
 	l, err := witness.ParseLogs(b)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, inFile(path, err)
 	}
 	return l, nil
+}
+
+// inFile says in which line of which file a list is wrong.
+func inFile(path string, err error) error {
+	if e, ok := errors.AsType[*witness.ListError](err); ok {
+		return fmt.Errorf("%s:%d: %w", path, e.Line, e.Reason)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// fromNetwork returns the log lines of a list as the operators of public
+// witnesses share them, and whether it is one. Its entries are a line vkey and
+// more that we need not know.
+func fromNetwork(path string, b []byte) (lines string, ok bool, err error) {
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		n++
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 0 || strings.HasPrefix(f[0], "#"):
+		case !ok && (len(f) != 1 || f[0] != "logs/v0"):
+			return "", false, nil
+		case !ok:
+			ok = true
+		case f[0] == "vkey" && len(f) == 2:
+			if _, err := witness.ParseLogs([]byte("log " + f[1])); err != nil {
+				return "", true, fmt.Errorf("%s:%d: %w", path, n, errors.Unwrap(err))
+			}
+			lines += "log " + f[1] + "\n"
+		case f[0] == "vkey":
+			return "", true, fmt.Errorf("%s:%d: want: vkey <vkey>", path, n)
+		case f[0] == "origin":
+			vkey := strings.TrimSpace(lines[strings.LastIndex(strings.TrimSuffix(lines, "\n"), "\n")+1:])
+			if name, _, _ := strings.Cut(strings.TrimPrefix(vkey, "log "), "+"); len(f) != 2 || name != f[1] {
+				return "", true, fmt.Errorf("%s:%d: the origin is not the name of the key before it; this witness knows a log by the name of its key", path, n)
+			}
+		}
+	}
+	return lines, ok, nil
 }
 
 // addLogs adds a log from the arguments of the command, or those of a file. The
@@ -143,6 +182,11 @@ func addLogs(dir, file string, args []string) error {
 			return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
 		}
 		add = string(b)
+		if lines, ok, err := fromNetwork(file, b); err != nil {
+			return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
+		} else if ok {
+			add = lines
+		}
 		// Of a whole policy, such as a log hands to its readers, the log lines are wanted.
 		if p, err := policy.Parse(b); err == nil {
 			if len(p.Logs) == 0 {
@@ -155,6 +199,9 @@ func addLogs(dir, file string, args []string) error {
 		}
 	}
 	if _, err := witness.ParseLogs([]byte(add)); err != nil {
+		if file != "" {
+			err = inFile(file, err)
+		}
 		return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("adding logs: %w", err)}
 	}
 	path := filepath.Join(dir, logsName)

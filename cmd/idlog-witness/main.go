@@ -123,13 +123,21 @@ func serveCommand() *cobra.Command {
 			if err := needed("dir", o.dir); err != nil {
 				return err
 			}
+			if o.webhook == "" {
+				o.webhook = os.Getenv("IDLOG_WITNESS_WEBHOOK")
+			}
 			return o.run(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "directory of the witness (required)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7380", "host:port; other than loopback needs TLS and a client CA")
-	f.StringVar(&o.ready, "ready-file", "", "written once requests are answered: {\"http\":\"host:port\"}")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "host:port of /metrics, /livez and /readyz, on loopback; port 0 takes a free one")
+	f.Float64Var(&o.logRate, "log-rate", 400, "checkpoints of one log that are cosigned per second; 0 is no limit")
+	f.Float64Var(&o.clientRate, "client-rate", 200, "requests of one address per second, none of this machine's; 0 is no limit")
+	f.BoolVar(&o.forwarded, "forwarded", false, "a proxy on this machine stands before, and the last X-Forwarded-For of it is the client's address")
+	f.StringVar(&o.webhook, "webhook", "", "URL to POST each contradiction to; better in the variable IDLOG_WITNESS_WEBHOOK, for it is often a secret")
+	f.StringVar(&o.ready, "ready-file", "", "written once requests are answered: {\"http\":\"host:port\",\"admin\":\"host:port\"}")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "certificate chain, PEM")
 	f.StringVar(&o.tls.Key, "tls-key", "", "private key of the certificate, PEM")
 	f.StringVar(&o.tls.ClientCA, "client-ca", "", "CA that client certificates chain to, PEM")

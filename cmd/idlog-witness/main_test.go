@@ -72,6 +72,7 @@ type daemon struct {
 	cmd    *exec.Cmd
 	stderr *safeBuffer
 	url    string
+	admin  string
 	ready  string
 }
 
@@ -94,10 +95,11 @@ func (s *safeBuffer) String() string {
 }
 
 // startDaemon returns when the ready file is there.
-func startDaemon(t *testing.T, dir string) *daemon {
+func startDaemon(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, stderr: new(safeBuffer), ready: filepath.Join(t.TempDir(), "ready")}
-	d.cmd = command(context.WithoutCancel(t.Context()), "serve", "--dir", dir, "--listen", "127.0.0.1:0", "--ready-file", d.ready)
+	args = append([]string{"serve", "--dir", dir, "--listen", "127.0.0.1:0", "--ready-file", d.ready}, args...)
+	d.cmd = command(context.WithoutCancel(t.Context()), args...)
 	d.cmd.Stderr = d.stderr
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -116,7 +118,7 @@ func startDaemon(t *testing.T, dir string) *daemon {
 		if err := json.Unmarshal(b, &addrs); err != nil {
 			t.Fatalf("ready file %q: %v", b, err)
 		}
-		d.url = "http://" + addrs["http"]
+		d.url, d.admin = "http://"+addrs["http"], "http://"+addrs["admin"]
 		return true
 	})
 	return d
@@ -160,7 +162,12 @@ type reply struct {
 
 func (d *daemon) do(method, path, body string) reply {
 	d.t.Helper()
-	req, err := http.NewRequestWithContext(d.t.Context(), method, d.url+path, strings.NewReader(body))
+	return d.ask(method, d.url+path, body)
+}
+
+func (d *daemon) ask(method, url, body string) reply {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(d.t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -361,6 +368,9 @@ func TestRefusals(t *testing.T) {
 		{"serve a typo", "idlog-witness init --dir " + typo + " --name NAME", 9, []string{"serve", "--dir", typo}},
 		{"serve without dir", "--dir is required", 2, []string{"serve"}},
 		{"serve to everybody", "not loopback", 2, []string{"serve", "--dir", dir, "--listen", "0.0.0.0:0"}},
+		{"serve with an open admin listener", "not loopback", 2, []string{"serve", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"}},
+		{"serve with a negative rate", "--log-rate", 2, []string{"serve", "--dir", dir, "--log-rate", "-1"}},
+		{"serve with an open webhook", "--webhook is not an https URL", 2, []string{"serve", "--dir", dir, "--webhook", "http://example.com/secret"}},
 		{"serve with half of TLS", "both a certificate and its key", 2, []string{"serve", "--dir", dir, "--tls-key", "k"}},
 		{"add-log to a typo", "idlog-witness init", 9, []string{"add-log", "--dir", typo, l.vkey}},
 		{"add-log of nothing", "either VKEY", 2, []string{"add-log", "--dir", dir}},

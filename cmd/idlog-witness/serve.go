@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,18 +22,30 @@ import (
 
 // serveOptions are the flags of serve, which document them.
 type serveOptions struct {
-	dir, listen, ready string
-	tls                serve.TLSFiles
+	dir, listen, admin, ready string
+	tls                       serve.TLSFiles
+	logRate, clientRate       float64
+	forwarded                 bool
+	webhook                   string
+}
+
+// site is a witness that is open, with all that is shown of it.
+type site struct {
+	store     *witness.Store
+	witness   *witness.Witness
+	pages     *pages
+	metrics   *metrics
+	announcer *announcer // nil without a webhook
+	logger    *slog.Logger
 }
 
 // run serves until ctx ends or the state fails.
 func (o serveOptions) run(ctx context.Context, stderr io.Writer) (err error) {
-	logger := serve.Logger(stderr, slog.LevelInfo)
-	store, w, err := o.open(logger)
+	s, err := o.open(serve.Logger(stderr, slog.LevelInfo))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, s.store.Close()) }()
 
 	if err := serve.RemoveReady(o.ready); err != nil {
 		return err
@@ -40,76 +54,146 @@ func (o serveOptions) run(ctx context.Context, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := serve.Listen(ctx, o.listen, conf)
+	public, err := serve.Listen(ctx, o.listen, conf)
 	if err != nil {
 		return err
+	}
+	admin, err := serve.Listen(ctx, o.admin, nil)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--admin: %w", err), public.Close())
 	}
 	hangups := make(chan os.Signal, 1) // one is enough: the reload reads what is newest
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "ok\n") })
-	mux.Handle("/", w.Handler())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serve.HTTP(ctx, l, conf, mux, logger) })
+	g.Go(func() error { return serve.HTTP(ctx, public, conf, s.handler(o.clientRate, o.forwarded), s.logger) })
+	g.Go(func() error { return serve.HTTP(ctx, admin, nil, adminHandler(s.metrics, s.pages), s.logger) })
 	g.Go(func() error {
-		if err := store.Wait(ctx); err != nil {
+		if err := s.store.Wait(ctx); err != nil {
 			return &serve.ExitError{Code: serve.CodeStorage, Err: err, Remedy: "check the disk, then start again: the next start reads what is there"}
 		}
 		return nil
 	})
-	g.Go(func() error { o.reload(ctx, hangups, w, logger); return nil })
+	g.Go(func() error { s.reload(ctx, hangups, o.dir); return nil })
+	if s.announcer != nil {
+		g.Go(func() error { s.announcer.run(ctx); return nil })
+	}
 	g.Go(func() error {
-		// The listener accepts since Listen, so whoever reads the file gets through.
-		if err := serve.WriteReady(o.ready, map[string]string{"http": l.Addr().String()}); err != nil {
+		// The listeners accept since Listen, so whoever reads the file gets through.
+		addresses := map[string]string{"http": public.Addr().String(), "admin": admin.Addr().String()}
+		if err := serve.WriteReady(o.ready, addresses); err != nil {
 			return err
 		}
-		logger.Info("serving", "http", l.Addr().String())
+		s.logger.Info("serving", "http", addresses["http"], "admin", addresses["admin"], "version", serve.Version())
 		<-ctx.Done()
 		return serve.RemoveReady(o.ready)
 	})
 	return g.Wait()
 }
 
+// handler is all that the public listener answers.
+func (s *site) handler(clientRate float64, forwarded bool) http.Handler {
+	mux := http.NewServeMux()
+	s.pages.register(mux)
+	mux.Handle("/", s.witness.Handler())
+	return newEdge(mux, clientRate, forwarded, func(endpoint string, code int, took time.Duration) {
+		if endpoint == endpointAdd {
+			s.pages.answers.count(code)
+		}
+		s.metrics.answered(endpoint, code, took)
+	})
+}
+
 // open reads the directory and creates nothing in it.
-func (o serveOptions) open(logger *slog.Logger) (*witness.Store, *witness.Witness, error) {
+func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
+	if o.logRate < 0 || o.clientRate < 0 {
+		return nil, serve.Usagef("--log-rate and --client-rate are requests per second, or 0 for no limit")
+	}
 	skeys, err := readKeys(o.dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	logs, err := readLogs(o.dir)
 	if err != nil {
-		return nil, nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
 	}
 	store, err := witness.OpenStore(filepath.Join(o.dir, stateName))
 	if err != nil {
-		return nil, nil, &serve.ExitError{Code: serve.CodeStorage, Err: err, Remedy: "see \"A refused start\" in the README of idlog-witness"}
+		return nil, &serve.ExitError{Code: serve.CodeStorage, Err: err, Remedy: "see \"A refused start\" in the README of idlog-witness"}
 	}
-	w, err := witness.New(witness.Config{PrivateKeys: skeys, Store: store, Logs: logs, Logger: logger})
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	s = &site{store: store, metrics: newMetrics(), logger: logger}
+	if o.webhook != "" {
+		s.announcer, err = newAnnouncer(o.webhook, store, logger, func(outcome string) { s.metrics.deliveries.WithLabelValues(outcome).Inc() })
+		if err != nil {
+			return nil, err
+		}
+	}
+	s.witness, err = witness.New(witness.Config{
+		PrivateKeys: skeys, Store: store, Logs: logs, Logger: logger,
+		LogRate: o.logRate, LogBurst: int(2 * o.logRate),
+		Found: func() {
+			if s.announcer != nil {
+				s.announcer.look()
+			}
+		},
+	})
 	if err != nil {
-		return nil, nil, errors.Join(&serve.ExitError{Code: serve.CodeUsage, Err: err}, store.Close())
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
 	}
-	return store, w, nil
+	s.pages = &pages{
+		witness: s.witness, store: store, logger: logger, started: time.Now().UTC(),
+		answers: &answers{byCode: make(map[string]int64)},
+	}
+	s.metrics.registry.MustRegister(&statusCollector{pages: s.pages, logger: logger})
+	return s, nil
 }
 
-// reload replaces the list of logs at each hangup. A list that is refused
-// leaves the old one in force.
-func (o serveOptions) reload(ctx context.Context, hangups <-chan os.Signal, w *witness.Witness, logger *slog.Logger) {
+// reload replaces the list of logs at each hangup and says what is other. A list
+// that is refused leaves the old one in force.
+func (s *site) reload(ctx context.Context, hangups <-chan os.Signal, dir string) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangups:
 		}
-		logs, err := readLogs(o.dir)
+		old := s.witness.Logs()
+		logs, err := readLogs(dir)
 		if err == nil {
-			err = w.SetLogs(logs)
+			err = s.witness.SetLogs(logs)
 		}
 		if err != nil {
-			logger.Error("keeping the old list of logs", "err", fmt.Errorf("reloading: %w", err))
+			s.metrics.reloads.WithLabelValues("refused").Inc()
+			s.logger.Error("keeping the old list of logs", "err", fmt.Errorf("reloading: %w", err))
 			continue
 		}
-		logger.Info("reloaded", "logs", logs.Len())
+		s.compare(old, logs)
+		s.metrics.reloads.WithLabelValues("taken").Inc()
+		s.logger.Info("reloaded", "logs", logs.Len())
+	}
+}
+
+// compare says how a list differs from the one before.
+func (s *site) compare(old, logs *witness.Logs) {
+	for _, o := range logs.Origins() {
+		switch {
+		case !old.Has(o):
+			s.logger.Info("a log is cosigned from now on", "log", o)
+		case !slices.Equal(old.VKeys(o), logs.VKeys(o)):
+			s.logger.Warn("the keys of a log have changed", "log", o, "before", old.VKeys(o), "now", logs.VKeys(o))
+		case old.URL(o) != logs.URL(o):
+			s.logger.Info("the URL of a log has changed", "log", o, "url", logs.URL(o))
+		}
+	}
+	for _, o := range old.Origins() {
+		if !logs.Has(o) {
+			s.logger.Warn("a log is no longer cosigned; what is known of it stays", "log", o)
+		}
 	}
 }
