@@ -20,6 +20,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// freePort is where a server listens that may share the machine with others.
+const freePort = "127.0.0.1:0"
+
 // patience bounds every wait for a condition: reaching it is a failure, never a pass.
 const patience = 60 * time.Second
 
@@ -226,7 +229,7 @@ func startDaemon(ts *testscript.TestScript, name, program string, args []string)
 	ts.Check(err)
 	cmd := exec.Command(path, append(args, "--ready-file", ready)...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "XDG_STATE_HOME", "TMPDIR"} {
+	for _, v := range []string{"PATH", "HOME", "XDG_STATE_HOME", "TMPDIR", "IDLOGD_LISTEN_ADMIN"} {
 		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
 	}
 	p, err := begin(name, cmd, out)

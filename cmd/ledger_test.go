@@ -100,6 +100,11 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envLedger) == "" {
+		// Several servers run on one machine: none gets the usual port of metrics and health.
+		if err := os.Setenv("IDLOGD_LISTEN_ADMIN", freePort); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		code := m.Run()
 		_ = os.RemoveAll(programs.dir)
 		os.Exit(code)

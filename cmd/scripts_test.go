@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SAMPLES", filepath.Join(root, "testdata", "samples"))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("IDLOGD_LISTEN_ADMIN", freePort)
 			e.Values[daemonsKey{}] = make(daemons)
 			return os.MkdirAll(filepath.Join(e.WorkDir, "state"), 0o700)
 		},

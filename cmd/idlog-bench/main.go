@@ -287,7 +287,7 @@ func (b *bench) site(ctx context.Context, dir string) (*daemon, *policy.Policy, 
 		}
 	}
 	server, err := start(ctx, dir, "idlogd", idlogd, "serve", "--config", filepath.Join(root, "idlogd.yaml"),
-		"--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--cpu-profile", filepath.Join(dir, "cpu.pprof"))
+		"--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0", "--cpu-profile", filepath.Join(dir, "cpu.pprof"))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,13 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
 )
 
 func clearRefusalCommand(env serve.Env) *cobra.Command {
-	var file, family string
+	var flags configFlags
+	var family string
 	cmd := &cobra.Command{
 		Use:   "clear-refusal --config FILE",
 		Short: "Let a log sign again after it refused to, once you know why it did",
@@ -25,7 +25,7 @@ disk, and a log that signs two histories has lost its readers for ever. The
 service must not be running.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			c, err := config.Read(file)
+			c, err := flags.read(env)
 			if err != nil {
 				return err
 			}
@@ -40,13 +40,13 @@ service must not be running.`,
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(env.Stdout, "%s may sign again; start it: idlogd serve --config %s\n", l.Family, file)
+				_, err = fmt.Fprintf(env.Stdout, "%s may sign again; start it: idlogd serve --config %s\n", l.Family, c.File)
 				return err
 			}
-			return &serve.ExitError{Code: serve.CodeNotFound, Err: fmt.Errorf("%s has no log of family %q", file, family)}
+			return &serve.ExitError{Code: serve.CodeNotFound, Err: fmt.Errorf("%s has no log of family %q", c.File, family)}
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", config.Name, "configuration file")
+	flags.add(cmd, env)
 	cmd.Flags().StringVar(&family, "log", "", "log family; the first unless given")
 	return cmd
 }

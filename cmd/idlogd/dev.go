@@ -25,6 +25,7 @@ removed at the end unless --dir names it.`,
 	f.BoolVar(&o.Once, "once", false, "end after the verified receipt")
 	f.StringVar(&o.Listen.GRPC, "listen-grpc", "127.0.0.1:0", "address of the API")
 	f.StringVar(&o.Listen.HTTP, "listen-http", "127.0.0.1:0", "address of the tiles")
+	f.StringVar(&o.Listen.Admin, "listen-admin", "127.0.0.1:0", "address of metrics, health and profiles")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "file to write the addresses to, once they accept")
 	return cmd
 }

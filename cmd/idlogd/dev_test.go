@@ -18,7 +18,7 @@ import (
 
 // TestMain lets the test binary be idlogd, so that processes are real.
 func TestMain(m *testing.M) {
-	if os.Getenv("IDLOGD_TEST_PROGRAM") != "" {
+	if os.Getenv("RUN_AS_IDLOGD") != "" {
 		os.Exit(serve.Main(run))
 	}
 	os.Exit(m.Run())
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // idlogd is the program as a process that has not started.
 func idlogd(ctx context.Context, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
 	cmd = exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "IDLOGD_TEST_PROGRAM=1")
+	cmd.Env = append(os.Environ(), "RUN_AS_IDLOGD=1", "IDLOGD_LISTEN_ADMIN=127.0.0.1:0")
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return cmd, stdout, stderr
@@ -140,7 +140,7 @@ func TestInit(t *testing.T) {
 	}
 	file := filepath.Join(dir, config.Name)
 	exits(t, serve.CodeOK, "config", "check", "--config", file)
-	printed, _ := exits(t, serve.CodeOK, "config", "print", "--config", file)
+	printed, _ := exits(t, serve.CodeOK, "config", "print", "--effective", "--config", file)
 	if _, err := config.Parse("printed", []byte(printed)); err != nil {
 		t.Errorf("config print is no configuration: %v\n%s", err, printed)
 	}

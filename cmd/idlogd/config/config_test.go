@@ -57,7 +57,7 @@ func TestConfigIsRefused(t *testing.T) {
 	for _, tt := range []struct{ name, old, new, want string }{
 		{"empty", goodConfig, "", "f.yaml: the file is empty"},
 		{"not yaml", "listen:", "listen: [", "f.yaml:"},
-		{"unknown key", "    dir: log\n", "    dri: log\n", "f.yaml:7: dri: no such setting"},
+		{"unknown key", "    dir: log\n", "    dri: log\n", "f.yaml:7: logs.0.dri: no such setting; did you mean dir?"},
 		{"two documents", goodConfig, goodConfig + "---\n" + goodConfig, "more than one document"},
 		{"wrong type", "grpc: 127.0.0.1:0", "grpc: [1]", "f.yaml:2: "},
 		{"no grpc", "  grpc: 127.0.0.1:0\n", "", "f.yaml:1: listen.grpc: missing"},

@@ -65,7 +65,7 @@ func Run(ctx context.Context, env serve.Env, o Options) (err error) {
 		if err != nil {
 			return err
 		}
-		return serveAndShow(ctx, env, o, c, cosigners, logger)
+		return serveAndShow(ctx, env, o, c, len(cosigners))
 	}()
 	end()
 	return errors.Join(err, witnesses.Wait())
@@ -109,7 +109,7 @@ func devLog(ctx context.Context, o Options, cosigners []*cosigner) (*config.Conf
 	if err != nil {
 		return nil, err
 	}
-	c.Listen = o.Listen
+	c.Listen, c.LogLevel = o.Listen, "warn"
 	vkeys, err := os.ReadFile(filepath.Join(o.Dir, instance.VKeyName))
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's vkey: %w", err)
@@ -133,13 +133,13 @@ func devLog(ctx context.Context, o Options, cosigners []*cosigner) (*config.Conf
 
 // serveAndShow serves the log, shows what it does, and then either ends or goes
 // on serving.
-func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Config, cosigners []*cosigner, logger *slog.Logger) error {
+func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Config, cosigners int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	served, stop := context.WithCancel(ctx)
 	defer stop()
 	ready := make(chan map[string]string, 1)
 	g.Go(func() error {
-		return server.Serve(served, c, server.Options{ReadyFile: o.ReadyFile, Ready: func(a map[string]string) { ready <- a }, Logger: logger})
+		return server.Serve(served, c, server.Options{ReadyFile: o.ReadyFile, Ready: func(a map[string]string) { ready <- a }, Stderr: env.Stderr})
 	})
 	g.Go(func() error {
 		var addresses map[string]string
@@ -148,7 +148,7 @@ func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Confi
 		case <-ctx.Done():
 			return nil
 		}
-		d := &demo{env: env, dir: o.Dir, policyFile: c.Logs[0].Policy, addresses: addresses, cosigners: len(cosigners)}
+		d := &demo{env: env, dir: o.Dir, policyFile: c.Logs[0].Policy, addresses: addresses, cosigners: cosigners}
 		if err := d.run(ctx); err != nil {
 			return verdict(err)
 		}

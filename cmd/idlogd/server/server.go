@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -27,7 +28,7 @@ import (
 	"idlog/log/serve/tiles"
 )
 
-// Options is how Serve serves. All but Logger may be left out.
+// Options is how Serve serves. All but Stderr may be left out.
 type Options struct {
 	// ReadyFile gets the addresses once they accept.
 	ReadyFile string
@@ -35,7 +36,12 @@ type Options struct {
 	Ready func(addresses map[string]string)
 	// WithoutWitness names witnesses without whose word on what they have seen the logs may sign after this start.
 	WithoutWitness []string
-	Logger         *slog.Logger
+	// Stderr gets the log lines.
+	Stderr io.Writer
+	// Reread reads the configuration anew, at SIGHUP.
+	Reread func() (*config.Config, error)
+
+	logger *slog.Logger
 }
 
 // Serve serves every log of c until ctx ends, and returns nil when all that
@@ -46,6 +52,11 @@ type Options struct {
 // everything with exit code 75: what it acknowledged is on disk, and the next
 // start verifies it.
 func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
+	level := new(slog.LevelVar)
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return serve.Usagef("%s: log_level: %w", c.File, err)
+	}
+	o.logger = serve.FormatLogger(o.Stderr, level, c.LogFormat)
 	if err := serve.RemoveReady(o.ReadyFile); err != nil {
 		return err
 	}
@@ -53,7 +64,7 @@ func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	instance.Quiet(o.Logger)
+	instance.Quiet(o.logger)
 	instances, err := openAll(ctx, c, o)
 	if err != nil {
 		return err
@@ -71,7 +82,7 @@ func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
 	for i, in := range instances {
 		logs[i] = api.Log{Family: in.Conf.Family, Reader: in.Log, Events: in.Ingest}
 	}
-	server, err := api.New(api.Config{Logs: logs, TLS: conf, Reflection: *c.Reflection, Logger: o.Logger})
+	server, err := api.New(api.Config{Logs: logs, TLS: conf, Reflection: *c.Reflection, Logger: o.logger})
 	if err != nil {
 		return errors.Join(err, listeners.close())
 	}
@@ -89,11 +100,11 @@ func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
 		defer context.AfterFunc(life, stop)() // a log failed
 		fronts, front := errgroup.WithContext(front)
 		fronts.Go(func() error { return server.Serve(front, listeners.grpc) })
-		fronts.Go(func() error { return serve.HTTP(front, listeners.http, conf, tilesHandler(instances), o.Logger) })
+		fronts.Go(func() error { return serve.HTTP(front, listeners.http, conf, tilesHandler(instances), o.logger) })
 		return fronts.Wait()
 	})
 	addresses := map[string]string{"grpc": listeners.grpc.Addr().String(), "http": listeners.http.Addr().String()}
-	o.Logger.Info("serving", "grpc", addresses["grpc"], "http", addresses["http"], "version", serve.Version())
+	o.logger.Info("serving", "grpc", addresses["grpc"], "http", addresses["http"], "version", serve.Version())
 	if err := serve.WriteReady(o.ReadyFile, addresses); err != nil {
 		endLife()
 		return errors.Join(err, all.Wait())
@@ -154,7 +165,7 @@ func listen(ctx context.Context, c config.Listen, conf *tls.Config) (listeners, 
 func openAll(ctx context.Context, c *config.Config, o Options) ([]*instance.Instance, error) {
 	var all []*instance.Instance
 	for i := range c.Logs {
-		in, err := instance.Open(ctx, &c.Logs[i], o.WithoutWitness, o.Logger.With("log", c.Logs[i].Family))
+		in, err := instance.Open(ctx, &c.Logs[i], o.WithoutWitness, o.logger.With("log", c.Logs[i].Family))
 		if err != nil {
 			err = opening(c, fmt.Errorf("opening %s: %w", c.Logs[i].Family, err))
 			for _, in := range all {

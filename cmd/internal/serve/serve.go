@@ -30,6 +30,7 @@ const DrainTimeout = 30 * time.Second
 // globals. Args excludes the program's name.
 type Env struct {
 	Args           []string
+	Environ        []string // NAME=VALUE
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
@@ -42,7 +43,7 @@ type Env struct {
 // leaves run where it is: what it had not made durable is what a crash would
 // lose. An error that is an *ExitError chooses the code.
 func Main(run func(ctx context.Context, env Env) error) int {
-	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	env := Env{Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	name := filepath.Base(os.Args[0])
 	signals := make(chan os.Signal, 2) // the signals of one shutdown; more change nothing
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -73,9 +74,12 @@ func Drain(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // Logger writes records of level and above to w: as text when w is a
 // terminal, as one JSON object per line otherwise.
-func Logger(w io.Writer, level slog.Leveler) *slog.Logger {
+func Logger(w io.Writer, level slog.Leveler) *slog.Logger { return FormatLogger(w, level, "auto") }
+
+// FormatLogger is Logger with a format of the caller's choice: json, text, or auto.
+func FormatLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := w.(*os.File); format == "text" || format == "auto" && ok && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))
