@@ -87,6 +87,7 @@ type Ingest struct {
 	genesis *journal.Row
 	backlog *backlog
 	people  enroller
+	lines   sync.Pool // of *[]seal.Line, in which an event's digest is made
 	cheat   cheat
 
 	life   context.Context // ends when Run does

@@ -188,13 +188,7 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, p
 	}
 	fields, tags := in.cheat.fields(tagged.Fields), tagged.Tags
 	it.opening = vault.NewOpening(received, owners(tagged, persons))
-	lines := make([]seal.Line, len(fields))
-	for i := range fields {
-		f := &fields[i]
-		salt := seal.Salt(it.opening.Seed(f.Owners), f.Path)
-		lines[i] = seal.Line{Path: f.Path, Owners: f.Owners, Commitment: seal.Commitment(salt, f.Path, f.Value)}
-	}
-	digest, err := in.cheat.digest(lines)
+	digest, err := in.commit(it.opening, fields)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +211,25 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, p
 	}
 	row.Payload, row.Raw, err = in.vault.Seal(it.key, it.opening, fields, raw)
 	return row, err
+}
+
+// commit returns the hash that the leaf carries for the fields of an event.
+func (in *Ingest) commit(o *vault.Opening, fields []seal.Field) (leaf.Hash, error) {
+	pooled, _ := in.lines.Get().(*[]seal.Line)
+	if pooled == nil {
+		pooled = new([]seal.Line)
+	}
+	lines := (*pooled)[:0]
+	for i := range fields {
+		f := &fields[i]
+		salt := seal.Salt(o.Seed(f.Owners), f.Path)
+		lines = append(lines, seal.Line{Path: f.Path, Owners: f.Owners, Commitment: seal.Commitment(salt, f.Path, f.Value)})
+	}
+	digest, err := in.cheat.digest(lines)
+	clear(lines) // what is pooled holds nothing of the event
+	*pooled = lines
+	in.lines.Put(pooled)
+	return digest, err
 }
 
 // owners returns the persons of an event with their places among the tags of field 2.
