@@ -124,6 +124,29 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o600))
 	},
+	// post URL BODY FILE [STATUS] sends a file as it is, JSON if its name says so, and stores what is answered.
+	"post": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 3 || len(args) > 4 {
+			ts.Fatalf("usage: post URL BODY FILE [STATUS]")
+		}
+		want := "200"
+		if len(args) == 4 {
+			want = args[3]
+		}
+		media := "text/plain"
+		if strings.HasSuffix(args[1], ".json") {
+			media = "application/json"
+		}
+		res, err := http.Post(args[0], media, strings.NewReader(ts.ReadFile(args[1])))
+		ts.Check(err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+		ts.Check(err)
+		if got := strconv.Itoa(res.StatusCode); got != want {
+			ts.Fatalf("POST %s answered %s, not %s: %s", args[0], got, want, body)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), body, 0o600))
+	},
 	// envsubst FILE replaces $NAME by the variable's value throughout a file.
 	"envsubst": func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 1 {

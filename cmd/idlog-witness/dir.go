@@ -224,7 +224,9 @@ func addLogs(dir, file string, args []string) error {
 		}
 	}
 	logs, err := witness.ParseLogs([]byte(list))
-	if err == nil {
+	if err != nil {
+		err = inFile(path, err)
+	} else {
 		_, err = witness.New(witness.Config{PrivateKeys: skeys, Logs: logs})
 	}
 	if err != nil {
