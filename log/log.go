@@ -92,13 +92,16 @@ type Config struct {
 	HTTP *http.Client
 	// Logger gets alarms: a witness that lies or fails, a refusal. Nil discards.
 	Logger *slog.Logger
+	// Metrics are told what the log does; nil tells nobody.
+	Metrics *Metrics
 }
 
 // Published is a checkpoint that readers may rely on.
 type Published struct {
 	Size int64
 	Root leaf.Hash
-	Note []byte // signed by all keys and cosigned by a quorum; not to be changed
+	Note []byte    // signed by all keys and cosigned by a quorum; not to be changed
+	At   time.Time // when its newest quorum was complete
 }
 
 // A Log is an open log.
@@ -187,6 +190,9 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil, "")
+	}
 	if c.Republish == 0 {
 		c.Republish = 3 * time.Minute
 	}
@@ -197,7 +203,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	l := &Log{cfg: c, keys: keys, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	l.witnesses, err = quorum.New(quorum.Config{
 		Origin: c.Origin, Keys: keys, Policy: c.Policy, Without: c.WithoutWitness,
-		Prove: l.Consistency, HTTP: c.HTTP, Logger: c.Logger,
+		Prove: l.Consistency, HTTP: c.HTTP, Logger: c.Logger, Metrics: c.Metrics.quorum,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configuring log %s: %w", c.Origin, err)
@@ -300,7 +306,9 @@ func (l *Log) Append(ctx context.Context, leaves [][]byte) (int64, error) {
 	case readOnly != nil:
 		return 0, readOnly
 	}
+	began := time.Now()
 	first, err := l.appender.Append(ctx, leaves)
+	l.cfg.Metrics.integrate.Since(began)
 	if err == nil && first != l.size.Load() {
 		err = fmt.Errorf("first leaf is at %d, want %d", first, l.size.Load())
 	}
@@ -346,6 +354,9 @@ func (l *Log) Release(size int64) {
 	default:
 	}
 }
+
+// Witnesses says how the witnesses stand. It may be called from any goroutine.
+func (l *Log) Witnesses() quorum.Status { return l.witnesses.Status() }
 
 // ReadOnly returns a *ReadOnlyError if the log no longer signs, else nil.
 func (l *Log) ReadOnly() error {

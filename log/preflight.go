@@ -208,6 +208,10 @@ func (l *Log) publishedFile() string {
 func (l *Log) checkPublished(ctx context.Context, size int64, root leaf.Hash, hwm checkpoint.Checkpoint) error {
 	name := l.publishedFile()
 	note, err := os.ReadFile(name)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Stat(name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
@@ -228,7 +232,7 @@ func (l *Log) checkPublished(ctx context.Context, size int64, root leaf.Hash, hw
 	if stands != c.Root {
 		return refuse(name, fmt.Sprintf("it is not of this log: the tiles have another root at size %d", c.Size), "find out where it comes from: our key signed two trees of one size")
 	}
-	l.published = Published{Size: c.Size, Root: c.Root, Note: note}
+	l.published = Published{Size: c.Size, Root: c.Root, Note: note, At: info.ModTime()}
 	return nil
 }
 
@@ -250,7 +254,7 @@ func (l *Log) healPublished() error {
 	if err := atomicfile.Write(l.publishedFile(), bytes.Clone(note)); err != nil {
 		return fmt.Errorf("publishing from the archive: %w", err)
 	}
-	l.published = Published{Size: c.Size, Root: c.Root, Note: note}
+	l.published = Published{Size: c.Size, Root: c.Root, Note: note, At: l.heads.Last().Made()}
 	return nil
 }
 

@@ -57,7 +57,7 @@ func (p *publisher) run(ctx context.Context) error {
 // same text gets new cosignatures. The steps are in this order for the sake of
 // a crash between any two.
 func (p *publisher) publish(ctx context.Context, size int64) error {
-	l := p.l
+	l, m, began := p.l, p.l.cfg.Metrics, time.Now()
 
 	// 1. Recompute the tree from disk, in two ways, on top of what was signed.
 	// This also is what keeps a size from being signed with two roots.
@@ -65,6 +65,7 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	if err != nil {
 		return err
 	}
+	m.recompute.Since(began)
 	// If we die here, nothing has happened.
 
 	// 2. Make the head durable before anybody can have a signature over it.
@@ -74,6 +75,7 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 		if err := l.heads.AppendHead(c, p.signed); err != nil {
 			return err
 		}
+		m.head.Since(p.signed)
 		l.edge.extend(size, added)
 	}
 	h := l.heads.Last()
@@ -108,21 +110,25 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	}
 
 	// 6. Archive the cosignatures, durably.
+	archiving := time.Now()
 	if err := l.heads.AppendQuorum(cosigned); err != nil {
 		return err
 	}
+	m.archive.Since(archiving)
 	// If we die here, the restart publishes what is in the archive.
 
 	// 7. Replace what we serve.
-	note := h.Note(cosigned...)
+	note, replacing := h.Note(cosigned...), time.Now()
 	if err := atomicfile.Write(l.publishedFile(), note); err != nil {
 		return fmt.Errorf("writing published checkpoint: %w", err)
 	}
+	m.replace.Since(replacing)
 	// If we die here, the restart serves it: published is published.
 
 	// 8. Wake whoever waits for it.
 	p.fresh = time.Now()
-	l.publish(Published{Size: h.Size, Root: h.Root, Note: note})
+	l.publish(Published{Size: h.Size, Root: h.Root, Note: note, At: p.fresh})
+	m.published.Observe(p.fresh.Sub(began).Seconds())
 	return nil
 }
 
@@ -159,6 +165,7 @@ func (l *Log) publish(p Published) {
 
 // refuseToSign makes a verdict outlive the process.
 func (l *Log) refuseToSign(r *refusal) error {
+	l.cfg.Metrics.selfCheckFailed.Inc()
 	readOnly, err := writeRefusal(l.cfg.Heads, r, time.Now())
 	l.mu.Lock()
 	l.readOnly = readOnly

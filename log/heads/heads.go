@@ -87,6 +87,9 @@ type Head struct {
 	at time.Time
 }
 
+// Made returns when the head was made durable.
+func (h *Head) Made() time.Time { return h.at }
+
 // Note returns the signed checkpoint with these cosignatures.
 func (h *Head) Note(cosigned ...checkpoint.Signature) []byte {
 	return checkpoint.Join(h.Text, append(slices.Clone(h.Sigs), cosigned...)...)

@@ -54,6 +54,8 @@ type Config struct {
 	HTTP *http.Client
 	// Logger gets alarms: a witness that lies or fails, a quorum that is missing.
 	Logger *slog.Logger
+	// Metrics are told what the witnesses do; nil tells nobody.
+	Metrics *Metrics
 }
 
 // An Answer is what one witness had to say in one round.
@@ -76,6 +78,7 @@ type Answer struct {
 	claims  bool
 	claimed int64
 	err     error
+	took    time.Duration
 }
 
 // heard is what a witness has said since the start.
@@ -95,13 +98,17 @@ type Caller struct {
 	head     *heads.Head                     // asked about in this round
 	cosigned map[string]checkpoint.Signature // by witness name, in this round
 	heard    map[string]heard                // by witness name, since the start
-	free     bool                            // enough witnesses have answered since the start
+	standing standing
+	free     bool // enough witnesses have answered since the start
 }
 
 // New checks the witnesses of the policy: an error names one whose key or URL
 // cannot be used. Nobody is called before Run.
 func New(c Config) (*Caller, error) {
 	q := &Caller{cfg: c, answers: make(chan Answer), heard: make(map[string]heard)}
+	if c.Metrics == nil {
+		q.cfg.Metrics = NewMetrics(nil, "")
+	}
 	if c.Policy == nil {
 		return q, nil
 	}
@@ -111,8 +118,10 @@ func New(c Config) (*Caller, error) {
 		if err != nil {
 			return nil, err
 		}
+		w.observed = q.cfg.Metrics.of(w.name)
 		q.witnesses = append(q.witnesses, w)
 	}
+	q.stand()
 	return q, nil
 }
 
@@ -183,6 +192,7 @@ func (q *Caller) Take(a Answer) (late []checkpoint.Signature) {
 	state.answered = state.answered || a.answered
 	state.claims, state.failing = claims, a.err != nil
 	q.heard[a.Witness] = state
+	q.note(a, claims)
 	if a.sigs != nil && a.round == q.round {
 		if _, again := q.cosigned[a.Witness]; !again && !(q.released() && q.quorum()) {
 			q.cosigned[a.Witness] = a.sigs[0]

@@ -48,7 +48,8 @@ type witness struct {
 	client   *http.Client
 	prove    func(ctx context.Context, from, to int64) ([]leaf.Hash, error)
 	rounds   chan *round // holds the newest; the publisher replaces it
-	size     int64       // what it cosigned last, as far as we know
+	observed observed
+	size     int64 // what it cosigned last, as far as we know
 }
 
 // newWitness checks a witness of the policy. One without a URL cannot be called:
@@ -114,7 +115,9 @@ func (w *witness) run(ctx context.Context, answers chan<- Answer) error {
 				return nil
 			}
 		}
+		began := time.Now()
 		a := w.cosign(ctx, r)
+		a.took = time.Since(began)
 		select {
 		case answers <- a:
 		case <-ctx.Done():
