@@ -28,7 +28,7 @@ const (
 // ended; a crash between the two sends one again.
 type announcer struct {
 	target  *url.URL
-	store   *witness.Store
+	store   *witness.Store // set before run
 	client  *http.Client
 	logger  *slog.Logger
 	found   chan struct{} // holds one: look again
@@ -36,13 +36,13 @@ type announcer struct {
 }
 
 // newAnnouncer judges the address. It is often a secret, so no error repeats it.
-func newAnnouncer(target string, store *witness.Store, logger *slog.Logger, observe func(outcome string)) (*announcer, error) {
+func newAnnouncer(target string, logger *slog.Logger, observe func(outcome string)) (*announcer, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
 		return nil, serve.Usagef("--webhook is not an https URL, nor an http one of this machine")
 	}
 	return &announcer{
-		target: u, store: store, logger: logger, observe: observe, found: make(chan struct{}, 1),
+		target: u, logger: logger, observe: observe, found: make(chan struct{}, 1),
 		client: &http.Client{
 			Timeout:       announceTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -110,6 +110,13 @@ func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
 	if o.logRate < 0 || o.clientRate < 0 {
 		return nil, serve.Usagef("--log-rate and --client-rate are requests per second, or 0 for no limit")
 	}
+	s = &site{metrics: newMetrics(), logger: logger}
+	if o.webhook != "" {
+		s.announcer, err = newAnnouncer(o.webhook, logger, func(outcome string) { s.metrics.deliveries.WithLabelValues(outcome).Inc() })
+		if err != nil {
+			return nil, err
+		}
+	}
 	skeys, err := readKeys(o.dir)
 	if err != nil {
 		return nil, err
@@ -127,12 +134,9 @@ func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	s = &site{store: store, metrics: newMetrics(), logger: logger}
-	if o.webhook != "" {
-		s.announcer, err = newAnnouncer(o.webhook, store, logger, func(outcome string) { s.metrics.deliveries.WithLabelValues(outcome).Inc() })
-		if err != nil {
-			return nil, err
-		}
+	s.store = store
+	if s.announcer != nil {
+		s.announcer.store = store
 	}
 	s.witness, err = witness.New(witness.Config{
 		PrivateKeys: skeys, Store: store, Logs: logs, Logger: logger,
