@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -84,6 +85,7 @@ type Journal struct {
 	db     *pebble.DB
 	commit chan struct{} // holds one token; its holder is the only one that commits rows
 	recent recent        // keys of the latest rows; the token's holder's
+	timers timers        // set by Register
 
 	next atomic.Uint64 // sequence number of the next row
 
@@ -269,6 +271,7 @@ func (j *Journal) commitGroup(puts []*put) error {
 	j.recent.add(added)
 	// If we die before this returns, none of the rows exist and nobody was told
 	// that they do. After it, all are found by the next Open.
+	began := time.Now()
 	err := j.durable(b, func() {
 		for _, r := range added {
 			r.Payload, r.Raw = nil, nil
@@ -286,6 +289,7 @@ func (j *Journal) commitGroup(puts []*put) error {
 	if err != nil {
 		return j.fail(err)
 	}
+	j.timers.put.Since(began)
 	return nil
 }
 
@@ -428,9 +432,11 @@ func (j *Journal) Sequenced(first int64, rows []*Row) error {
 	j.recent.add(adopted)
 	// If we die before this returns, the entries are in the log and above the
 	// cursor: the next start finds them there.
+	began := time.Now()
 	if err := database.Commit(b); err != nil {
 		return j.fail(err)
 	}
+	j.timers.sequenced.Since(began)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.cursor = first + int64(len(rows))

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"idlog/log/internal/database"
+	"idlog/log/internal/measure"
 	"idlog/proto/leaf"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
@@ -57,6 +59,8 @@ type Vault struct {
 	lookup   leaf.Hash // key of the hash by which identifiers are found
 	epoch    tag.Key
 	vrf      *subject.VRFKey
+
+	enrolling measure.Timer // set by Register
 }
 
 // Create draws the secrets of a log and stores them in a folder that has none,
@@ -183,9 +187,11 @@ func (v *Vault) Enrol(family string, received int64, ids []subject.Identifier) (
 	}
 	// If we die before this returns, nobody is enrolled and no leaf names these
 	// handles. After it, the secrets are there before any leaf that needs them.
+	began := time.Now()
 	if err := database.Commit(b); err != nil {
 		return nil, fmt.Errorf("enrolling: %w", err)
 	}
+	v.enrolling.Since(began)
 	return made, nil
 }
 

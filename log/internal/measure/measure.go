@@ -18,13 +18,16 @@ var Fast = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1
 // Of returns what registers instruments of one log with reg, which may be nil.
 // An instrument that cannot be registered is a mistake of ours, and panics.
 func Of(reg prometheus.Registerer, log string) promauto.Factory {
-	if reg == nil {
-		return promauto.With(nil)
-	}
-	return promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"log": log}, reg))
+	return promauto.With(Labelled(reg, log))
 }
 
-// A Timer takes down how long an operation on storage took.
+// Labelled returns a registerer that labels what it registers with the log. With nil it registers nothing.
+func Labelled(reg prometheus.Registerer, log string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"log": log}, reg)
+}
+
+// A Timer takes down how long an operation on storage took. The zero value takes
+// nothing down.
 type Timer struct{ o prometheus.Observer }
 
 // Op returns the timer of an operation of a backend, such as "head" of "heads".
@@ -38,4 +41,8 @@ func Op(reg prometheus.Registerer, log, backend, op string) Timer {
 }
 
 // Since takes down the time that has passed since an operation began.
-func (t Timer) Since(began time.Time) { t.o.Observe(time.Since(began).Seconds()) }
+func (t Timer) Since(began time.Time) {
+	if t.o != nil {
+		t.o.Observe(time.Since(began).Seconds())
+	}
+}
