@@ -21,6 +21,26 @@ type load struct {
 	Callers int
 	Batch   int
 	Window  time.Duration
+	// Rate is how many events a second all callers offer together, whether or not they are answered; 0 means that each
+	// caller sends when it has its answer.
+	Rate float64
+}
+
+func (l load) String() string {
+	text := fmt.Sprintf("%d callers, %d events a call", l.Callers, l.Batch)
+	if l.Rate > 0 {
+		text += fmt.Sprintf(", %.0f events/s offered", l.Rate)
+	}
+	return text
+}
+
+// due is when a caller's n-th call is to be sent: the calls of all callers are spread evenly.
+func (l load) due(start time.Time, caller, n int) time.Time {
+	if l.Rate == 0 {
+		return time.Now()
+	}
+	calls := float64(caller + n*l.Callers)
+	return start.Add(time.Duration(calls * float64(l.Batch) / l.Rate * 1e9))
 }
 
 // answer is a call that is kept, to be verified in full once the clock has stopped.
@@ -40,6 +60,18 @@ type measured struct {
 	answers   []answer
 }
 
+// sleepUntil reports false when ctx ends first.
+func sleepUntil(ctx context.Context, at time.Time) bool {
+	timer := time.NewTimer(time.Until(at))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // drive runs a load against a connection. Each caller makes its events before its clock starts; glance is called with
 // each answer while timing and its error ends the run. Only events with a receipt count; tickets are told apart.
 func drive(ctx context.Context, conns []grpc.ClientConnInterface, source string, l load, s shape, seed uint64, keep bool, glance func(*answer) error) (*measured, error) {
@@ -56,13 +88,20 @@ func drive(ctx context.Context, conns []grpc.ClientConnInterface, source string,
 			g := newGenerator(s, fmt.Sprintf("%x-%d", seed, c), seed+uint64(c))
 			var latencies []time.Duration
 			var answers []answer
-			for window.Err() == nil {
+			for n := 0; window.Err() == nil; n++ {
 				a := answer{events: make([]*eventv1.Event, l.Batch)}
 				for i := range a.events {
 					a.events[i] = g.event()
 				}
+				due := l.due(start, c, n)
+				if !sleepUntil(window, due) {
+					break
+				}
 				call, done := context.WithTimeout(gctx, 30*time.Second)
 				a.sent = time.Now()
+				if l.Rate == 0 {
+					due = a.sent
+				}
 				var err error
 				a.response, err = client.SubmitEvents(call, &logv1.SubmitEventsRequest{Source: source, Events: a.events})
 				a.received = time.Now()
@@ -82,7 +121,7 @@ func drive(ctx context.Context, conns []grpc.ClientConnInterface, source string,
 						return errors.New("an event was not answered")
 					}
 				}
-				latencies = append(latencies, a.received.Sub(a.sent))
+				latencies = append(latencies, a.received.Sub(due)) // a call that had to wait for the one before is late
 				if glance != nil {
 					if err := glance(&a); err != nil {
 						return err
@@ -116,4 +155,5 @@ func (m *measured) at(p float64) time.Duration {
 	return m.latencies[min(int(p*float64(len(m.latencies))), len(m.latencies)-1)]
 }
 
-func (m *measured) perSecond() float64 { return float64(m.events) / m.elapsed.Seconds() }
+// perSecond is 0 where nothing was driven.
+func (m *measured) perSecond() float64 { return float64(m.events) / max(m.elapsed.Seconds(), 1e-9) }

@@ -21,7 +21,7 @@ var stages = []stage{
 	{"enrolment", []string{"idlog/log/ingest.(*enroller)", "idlog/log/ingest.(*Ingest).enrol", "idlog/proto/subject."}},
 	{"tags", []string{"idlog/proto/tag."}},
 	{"seal", []string{"idlog/proto/seal."}},
-	{"leaf", []string{"idlog/proto/leaf."}},
+	{"leaf", []string{"idlog/proto/leaf.format", "idlog/proto/leaf.(*"}},
 	{"vault", []string{"idlog/log/vault."}},
 	{"journal", []string{"idlog/log/journal.", "github.com/cockroachdb/pebble/v2."}},
 	{"sequence", []string{"github.com/transparency-dev/tessera", "idlog/log.(*Log).Append"}},
@@ -30,10 +30,11 @@ var stages = []stage{
 	{"publish", []string{"idlog/log."}},
 	{"answer", []string{"idlog/log/serve.", "idlog/log/ingest."}},
 	{"grpc", []string{"google.golang.org/grpc", "google.golang.org/protobuf", "golang.org/x/net/http2", "net."}},
+	{"garbage", []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge"}},
 }
 
 // stageMicros reads a CPU profile and gives each stage its microseconds per event, "runtime" being what no stage's
-// function stands above: garbage collection, scheduling, system calls of the network poller.
+// function stands above: scheduling, and system calls of the network poller.
 func stageMicros(file string, events int64) ([]StageCost, error) {
 	f, err := os.Open(file)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,18 +80,28 @@ func (g *glancer) checkpoint(note []byte) (*policy.Verified, error) {
 	return v, nil
 }
 
-// verifyAll runs the whole check of a receipt over every answer, after the clock has stopped, and returns how many
-// receipts held and how long one took.
-func verifyAll(ctx context.Context, conn grpc.ClientConnInterface, p *policy.Policy, source string, answers []answer) (int64, time.Duration, error) {
+// verifier runs the whole check of receipts. It remembers the persons that it has met.
+type verifier struct {
+	client *client.Client
+	source string
+}
+
+func newVerifier(conn grpc.ClientConnInterface, p *policy.Policy, source string) (*verifier, error) {
 	c, err := client.New(client.Config{Conn: conn, Policy: p, State: trust.NewMemory(), Cache: 2 * persons})
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	defer c.Close()
+	return &verifier{c, source}, nil
+}
+
+func (v *verifier) close() { v.client.Close() }
+
+// verifyAll checks every answer, after the clock has stopped, and returns how many receipts held and how long one took.
+func (v *verifier) verifyAll(ctx context.Context, answers []answer) (int64, time.Duration, error) {
 	start := time.Now()
 	var held int64
 	for i := range answers {
-		n, err := verifyOne(ctx, c, source, &answers[i])
+		n, err := v.verify(ctx, &answers[i])
 		if err != nil {
 			return held, 0, err
 		}
@@ -98,9 +110,9 @@ func verifyAll(ctx context.Context, conn grpc.ClientConnInterface, p *policy.Pol
 	return held, time.Since(start) / time.Duration(max(held, 1)), nil
 }
 
-func verifyOne(ctx context.Context, c *client.Client, source string, a *answer) (int64, error) {
-	sent := client.Sent{Source: source, Events: a.events, At: a.sent, Answered: a.received}
-	results, err := c.CheckAnswer(ctx, sent, a.response)
+func (v *verifier) verify(ctx context.Context, a *answer) (int64, error) {
+	sent := client.Sent{Source: v.source, Events: a.events, At: a.sent, Answered: a.received}
+	results, err := v.client.CheckAnswer(ctx, sent, a.response)
 	if err != nil {
 		return 0, fmt.Errorf("verifying an answer in full: %w", err)
 	}
@@ -116,6 +128,39 @@ func verifyOne(ctx context.Context, c *client.Client, source string, a *answer) 
 		}
 	}
 	return held, nil
+}
+
+// coldReads reads entries from all over the log, each as somebody who has only the policy: a new client, a new connection,
+// the newest checkpoint, the leaf, its proof and all its fields, verified.
+func coldReads(ctx context.Context, target string, p *policy.Policy) (*ReadReport, error) {
+	read := func(index int64) (size int64, took time.Duration, err error) {
+		start := time.Now()
+		c, err := client.New(client.Config{Target: target, Policy: p, State: trust.NewMemory()})
+		if err != nil {
+			return 0, 0, err
+		}
+		defer c.Close()
+		e, err := c.Entry(ctx, index, client.Show{Fields: true})
+		if err != nil {
+			return 0, 0, err
+		}
+		return e.Checkpoint.Checkpoint.Size, time.Since(start), nil
+	}
+	size, _, err := read(0)
+	if err != nil {
+		return nil, err
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	var m measured
+	for range 300 {
+		_, took, err := read(random.Int64N(size))
+		if err != nil {
+			return nil, err
+		}
+		m.latencies = append(m.latencies, took)
+	}
+	slices.Sort(m.latencies)
+	return &ReadReport{Reads: int64(len(m.latencies)), P50: millis(m.at(0.5)), P99: millis(m.at(0.99))}, nil
 }
 
 // population enrols the persons that the events are about, before anything is measured.
