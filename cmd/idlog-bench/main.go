@@ -134,4 +134,3 @@ func shapeNamed(name string) (shape, error) {
 	}
 	return shape{}, serve.Usagef("no shape is called %q: fields, raw or enrolling", name)
 }
-
