@@ -70,6 +70,7 @@ var walls = []struct{ from, mustNot, because string }{
 	{"idlog/client", "idlog/log", "a reader never links the operator"},
 	{"idlog/client", "idlog/witness", "a reader only knows witnesses by their keys"},
 	{"idlog/client", "github.com/transparency-dev/tessera", "a reader never links the operator's engine"},
+	{"idlog/proto", "github.com/grpc-ecosystem/grpc-gateway", "JSON over HTTP is the operator's to offer"},
 	{"idlog/log/source", "idlog/log/ingest", "a mapper is a pure function; it is handed no way in"},
 	{"idlog/log/source", "idlog/log/journal", "a mapper is a pure function"},
 	{"idlog/log/source", "google.golang.org/grpc", "a mapper is a pure function"},

@@ -73,6 +73,7 @@ type Config struct {
 // Server answers gRPC for some logs.
 type Server struct {
 	grpc      *grpc.Server
+	inside    *inside
 	health    *health.Server
 	validator protovalidate.Validator
 	methods   map[string]rule
@@ -92,7 +93,7 @@ type Server struct {
 // New makes a server that listens nowhere yet. It refuses a configuration
 // without a log, with a family twice, or with a method that no rule guards.
 func New(c Config) (*Server, error) {
-	s := &Server{logger: c.Logger, logs: c.Logs, health: health.NewServer()}
+	s := &Server{logger: c.Logger, logs: c.Logs, health: health.NewServer(), inside: newInside()}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -152,9 +153,9 @@ func (s *Server) options(conf *tls.Config) []grpc.ServerOption {
 		grpc.StreamInterceptor(s.stream),
 	}
 	if conf != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(conf)))
+		return append(opts, grpc.Creds(handshake{credentials.NewTLS(conf)}))
 	}
-	return opts
+	return append(opts, grpc.Creds(handshake{}))
 }
 
 // Serve accepts calls on l until ctx ends. Then health says NOT_SERVING, open
@@ -164,8 +165,15 @@ func (s *Server) options(conf *tls.Config) []grpc.ServerOption {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := s.grpc.Serve(newLimitListener(l, maxConns)); err != nil {
+		// Stopped before it began is stopped.
+		if err := s.grpc.Serve(newLimitListener(l, maxConns)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("serving gRPC: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := s.grpc.Serve(s.inside); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("serving gRPC within the process: %w", err)
 		}
 		return nil
 	})

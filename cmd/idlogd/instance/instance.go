@@ -11,10 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/grpclog"
 	"k8s.io/klog/v2"
 
 	"idlog/cmd/idlogd/config"
@@ -26,8 +28,12 @@ import (
 )
 
 // Quiet sends what the log's engine prints of its own, to standard error and in
-// a format of its own, to our logger instead.
-func Quiet(logger *slog.Logger) { klog.SetSlogLogger(logger.With("part", "tessera")) }
+// a format of its own, to our logger instead. What the libraries of gRPC and its
+// gateway would print is dropped: it can quote what callers sent.
+func Quiet(logger *slog.Logger) {
+	klog.SetSlogLogger(logger.With("part", "tessera"))
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+}
 
 // Instance is one log of this process with all its parts.
 type Instance struct {

@@ -25,6 +25,7 @@ import (
 	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
 	api "idlog/log/serve"
+	"idlog/log/serve/gateway"
 	"idlog/log/serve/tiles"
 )
 
@@ -86,6 +87,11 @@ func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return errors.Join(err, listeners.close())
 	}
+	json, err := gateway.New(server.Dial)
+	if err != nil {
+		return errors.Join(err, listeners.close())
+	}
+	defer func() { err = errors.Join(err, json.Close()) }()
 
 	life, endLife := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLife()
@@ -100,7 +106,7 @@ func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
 		defer context.AfterFunc(life, stop)() // a log failed
 		fronts, front := errgroup.WithContext(front)
 		fronts.Go(func() error { return server.Serve(front, listeners.grpc) })
-		fronts.Go(func() error { return serve.HTTP(front, listeners.http, conf, tilesHandler(instances), o.logger) })
+		fronts.Go(func() error { return serve.HTTP(front, listeners.http, conf, handler(instances, json), o.logger) })
 		return fronts.Wait()
 	})
 	addresses := map[string]string{"grpc": listeners.grpc.Addr().String(), "http": listeners.http.Addr().String()}
@@ -178,9 +184,9 @@ func openAll(ctx context.Context, c *config.Config, o Options) ([]*instance.Inst
 	return all, nil
 }
 
-// tilesHandler serves each log below its origin, and the first one at the top
-// as well.
-func tilesHandler(all []*instance.Instance) http.Handler {
+// handler serves the API as JSON below /v1, each log below its origin, and the
+// first one at the top as well.
+func handler(all []*instance.Instance, json http.Handler) http.Handler {
 	top := tiles.New(all[0].Log, "")
 	below := make(map[string]http.Handler)
 	for _, in := range all {
@@ -188,6 +194,10 @@ func tilesHandler(all []*instance.Instance) http.Handler {
 	}
 	prefixes := slices.SortedFunc(maps.Keys(below), func(a, b string) int { return len(b) - len(a) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/") || r.URL.Path == "/openapi.json" {
+			json.ServeHTTP(w, r)
+			return
+		}
 		for _, p := range prefixes {
 			if strings.HasPrefix(r.URL.Path, p+"/") {
 				below[p].ServeHTTP(w, r)
