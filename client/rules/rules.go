@@ -99,9 +99,18 @@ func Alone(index int64, family string, l leaf.Leaf, problem error, w Window) []F
 	if e, ok := l.(*leaf.Event); ok {
 		a.tags(e)
 	}
-	if received, ok := receivedOf(l); ok {
-		a.received(time.Unix(received, 0), w)
+	return append(a.findings, Dated(index, l, w)...)
+}
+
+// Dated is the part of Alone that looks at the window, for callers that judge a
+// leaf before they know when it was logged: they give Alone an empty one.
+func Dated(index int64, l leaf.Leaf, w Window) []Finding {
+	received, ok := receivedOf(l)
+	if !ok || w == (Window{}) {
+		return nil
 	}
+	a := alone{index: index}
+	a.received(time.Unix(received, 0), w)
 	return a.findings
 }
 

@@ -124,6 +124,28 @@ func LogOf(l Leaf) (family string, ok bool) {
 	return "", false
 }
 
+// KindOf names the kind of a leaf as people and programs read it: "event", "subject", "keys", "erasure", "loss", "shard" or
+// "root", and "unknown" for nil, which stands for what is no leaf of ours.
+func KindOf(l Leaf) string {
+	switch l.(type) {
+	case *Event:
+		return "event"
+	case *Subject:
+		return "subject"
+	case *Keys:
+		return "keys"
+	case *Erasure:
+		return "erasure"
+	case *Loss:
+		return "loss"
+	case *Shard:
+		return "shard"
+	case *Root:
+		return "root"
+	}
+	return "unknown"
+}
+
 // SyntaxError says why bytes are not a leaf, or why a leaf has no bytes.
 type SyntaxError struct {
 	Line   int // counted from 1; 0 when the leaf as a whole is at fault

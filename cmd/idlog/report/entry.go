@@ -87,7 +87,7 @@ func EntryOf(e *client.Entry, sum [32]byte) (*Entry, error) {
 // Describe fills what a parsed leaf says; l is nil where b is no leaf of ours,
 // and lines are empty where no field is shown.
 func (s *Entry) Describe(l leaf.Leaf, b []byte, lines []seal.Line) error {
-	s.Kind, s.Leaf = KindOf(l), base64.StdEncoding.EncodeToString(b)
+	s.Kind, s.Leaf = leaf.KindOf(l), base64.StdEncoding.EncodeToString(b)
 	if e, ok := l.(*leaf.Event); ok {
 		at := time.Unix(e.Received, 0).UTC()
 		s.Log, s.Source, s.Received, s.Assurance = e.Log, e.Source, &at, string(e.Assurance)
@@ -151,25 +151,4 @@ func lineByLine(b []byte) string {
 		}
 		return '?'
 	}, string(b))
-}
-
-// KindOf names the kind of a leaf by the first line of its grammar; nil is "unknown".
-func KindOf(l leaf.Leaf) string {
-	switch l.(type) {
-	case *leaf.Event:
-		return "event"
-	case *leaf.Subject:
-		return "subject"
-	case *leaf.Keys:
-		return "keys"
-	case *leaf.Erasure:
-		return "erasure"
-	case *leaf.Loss:
-		return "loss"
-	case *leaf.Shard:
-		return "shard"
-	case *leaf.Root:
-		return "root"
-	}
-	return "unknown"
 }
