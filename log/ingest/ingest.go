@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -74,6 +75,11 @@ type Config struct {
 	// MaxBacklog and MaxBacklogBytes bound what was taken in and is not published
 	// yet, in leaves and in stored bytes; 0 means 20,000 and 64 MiB.
 	MaxBacklog, MaxBacklogBytes int64
+	// Room says why nothing more may be written for now, such as a disk that is
+	// nearly full; it is asked for each call and answers at once. Nil is always room.
+	Room func() error
+	// Metrics are told what becomes of events; nil tells nobody.
+	Metrics *Metrics
 }
 
 // Ingest takes events in for one log.
@@ -101,7 +107,7 @@ type Ingest struct {
 // source is one source in use.
 type source struct {
 	name       string
-	principals map[string]bool
+	principals atomic.Pointer[map[string]bool]
 	keys       event.NeutralKeys
 	row        *journal.Row // of the keys leaf that commits to keys
 }
@@ -119,6 +125,12 @@ func New(ctx context.Context, c Config) (*Ingest, error) {
 	}
 	if c.MaxBacklog == 0 {
 		c.MaxBacklog = 20_000
+	}
+	if c.Room == nil {
+		c.Room = func() error { return nil }
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil, "")
 	}
 	if c.MaxBacklogBytes == 0 {
 		c.MaxBacklogBytes = 64 << 20
@@ -145,10 +157,8 @@ func (in *Ingest) open(ctx context.Context) error {
 	}
 	in.ticket = promises
 	for _, s := range in.cfg.Sources {
-		src := &source{name: s.Name, principals: make(map[string]bool)}
-		for _, p := range s.Principals {
-			src.principals[p] = true
-		}
+		src := &source{name: s.Name}
+		src.bind(s.Principals)
 		src.keys = event.NeutralKeys{
 			EventID: in.vault.Key(tag.EventID, s.Name), Session: in.vault.Key(tag.Session, s.Name),
 			Class: in.vault.Key(tag.Class, s.Name), Target: in.vault.Key(tag.Target, s.Name),
@@ -191,6 +201,34 @@ func (in *Ingest) fail(err error) {
 	}
 }
 
+// bind lets these principals in, and nobody else.
+func (s *source) bind(principals []string) {
+	set := make(map[string]bool, len(principals))
+	for _, p := range principals {
+		set[p] = true
+	}
+	s.principals.Store(&set)
+}
+
+// Rebind changes who may submit to the sources that New was told of, from the
+// next call on. Another source changes nothing: it needs keys in the log first.
+func (in *Ingest) Rebind(sources []Source) {
+	for _, s := range sources {
+		if src := in.sources[s.Name]; src != nil {
+			src.bind(s.Principals)
+		}
+	}
+}
+
+// Backlog returns how much was taken in and is not published yet, and the most
+// that may be.
+func (in *Ingest) Backlog() (rows, bytes, maxRows, maxBytes int64) {
+	queued, queuedBytes := in.journal.Queued()
+	in.backlog.mu.Lock()
+	defer in.backlog.mu.Unlock()
+	return in.backlog.rows + queued, in.backlog.bytes + queuedBytes, in.backlog.maxRows, in.backlog.maxBytes
+}
+
 // Bound refuses principals that are not bound to a source, and unknown sources,
 // with a *Refusal. Submit asks it; who hands out SourceKeys or Enrolments does too.
 func (in *Ingest) Bound(source, principal string) error {
@@ -199,7 +237,7 @@ func (in *Ingest) Bound(source, principal string) error {
 		return refuse(logv1.Reason_REASON_SOURCE_UNKNOWN, "no source has this name")
 	}
 	// SPEC F20: "only the principals bound to a source write to it".
-	if !src.principals[principal] {
+	if !(*src.principals.Load())[principal] {
 		return refuse(logv1.Reason_REASON_SOURCE_NOT_BOUND, "the caller is not bound to this source")
 	}
 	return nil

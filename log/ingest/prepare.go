@@ -47,6 +47,13 @@ type item struct {
 // storage; then events may have been taken all the same, and submitting them
 // again is safe.
 func (in *Ingest) Submit(ctx context.Context, req Request) ([]Answer, error) {
+	began := time.Now()
+	answers, err := in.submit(ctx, req)
+	in.cfg.Metrics.submitted(req, began, answers, err)
+	return answers, err
+}
+
+func (in *Ingest) submit(ctx context.Context, req Request) ([]Answer, error) {
 	size, err := in.admit(req)
 	if err != nil {
 		return nil, err
@@ -83,6 +90,9 @@ func (in *Ingest) admit(req Request) (size int64, err error) {
 	}
 	if err := in.log.ReadOnly(); err != nil {
 		return 0, refuse(logv1.Reason_REASON_READ_ONLY, "the log is read-only: "+err.Error())
+	}
+	if err := in.cfg.Room(); err != nil {
+		return 0, refuse(logv1.Reason_REASON_READ_ONLY, err.Error())
 	}
 	if in.life.Err() != nil {
 		return 0, refuse(logv1.Reason_REASON_SHUTTING_DOWN, "the log is shutting down")
@@ -275,6 +285,7 @@ func (in *Ingest) repeat(it *item, principal string) error {
 		return conflict
 	}
 	it.opening = opening
+	in.cfg.Metrics.duplicates.Inc()
 	return nil
 }
 

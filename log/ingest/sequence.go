@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"idlog/log/journal"
 	"idlog/log/vault"
@@ -40,6 +41,7 @@ func (in *Ingest) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	ctx = context.WithoutCancel(ctx)
 	leaves := make([][]byte, len(rows))
 	for i, r := range rows {
@@ -58,6 +60,8 @@ func (in *Ingest) round(ctx context.Context) error {
 	if err := in.settle(ctx, first, rows); err != nil {
 		return err
 	}
+	in.cfg.Metrics.round.Observe(time.Since(began).Seconds())
+	in.cfg.Metrics.batch.Observe(float64(len(rows)))
 	// 4. Waiters sleep until the checkpoint comes.
 	in.backlog.sequenced(first+int64(len(rows)), rows)
 	return nil
