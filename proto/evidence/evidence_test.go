@@ -199,6 +199,18 @@ func verdicts(t *testing.T) []verdict {
 		add(fmt.Sprintf("fork of sizes %d and 300 by the log's own proof", n), evidence.Fork, true, origin, cp(honest.Note(n, at)), b, proofPart(t, lying, n, 300))
 	}
 	add("fork: a proof from a power of two lacks the first root", evidence.Fork, false, "", cp(honest.Note(256, at)), b, proofPart(t, lying, 256, 300))
+	led := func(n int64, from *prototest.Log) evidence.Part {
+		root := from.Checkpoint(n).Root
+		p := proofPart(t, lying, n, 300)
+		p.Data = append([]byte(hashText(root)+"\n"), p.Data...)
+		return p
+	}
+	for _, n := range []int64{7, 8, 256} {
+		add(fmt.Sprintf("fork of sizes %d and 300 by the log's own proof and the root it leads from", n), evidence.Fork, true, origin, cp(honest.Note(n, at)), b, led(n, lying))
+	}
+	add("fork: a root that is the first one", evidence.Fork, false, "", cp(honest.Note(256, at)), b, led(256, honest))
+	add("fork: a root of nothing", evidence.Fork, false, "", cp(honest.Note(256, at)), b, led(256, stranger))
+	add("fork: a proof that the second continues the first, and its root", evidence.Fork, false, "", cp(honest.Note(4, at)), b, led(4, lying))
 	add("fork: a proof that the second continues the first", evidence.Fork, false, "", cp(honest.Note(5, at)), b, proofPart(t, lying, 5, 300))
 	add("fork: a proof of the other tree", evidence.Fork, false, "", cp(honest.Note(7, at)), b, proofPart(t, honest, 7, 300))
 	add("fork: a proof of other sizes", evidence.Fork, false, "", cp(honest.Note(7, at)), b, proofPart(t, lying, 6, 300))

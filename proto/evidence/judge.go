@@ -174,7 +174,8 @@ func judgeFork(e *Evidence, p *policy.Policy) (Verdict, error) {
 
 // divides returns nil if the hashes give the root of b and another than that of
 // a: subtree roots, or else the proof that a log sent with b, to which nothing
-// may be added by those who only saw it.
+// may be added by those who only saw it, or such a proof behind the root that it
+// leads from, which it leaves out for a power of two.
 func divides(part []byte, a, b signed) error {
 	first, second, err := roots(part, a.Size, b.Size)
 	switch {
@@ -188,6 +189,9 @@ func divides(part []byte, a, b signed) error {
 	case lineErr != nil:
 		return lineErr
 	case proof.Contradicts(a.Size, b.Size, a.Root, b.Root, hashes):
+		return nil
+	case a.Size > 0 && a.Size < b.Size && len(hashes) > 0 && hashes[0] != a.Root &&
+		proof.Consistency(a.Size, b.Size, hashes[0], b.Root, hashes[1:]) == nil:
 		return nil
 	case a.Size > 0 && a.Size < b.Size && proof.Consistency(a.Size, b.Size, a.Root, b.Root, hashes) == nil:
 		return fmt.Errorf("the tree of size %d continues that of size %d", b.Size, a.Size)
