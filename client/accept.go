@@ -8,10 +8,13 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"idlog/client/receipt"
 	"idlog/client/trust"
+	"idlog/proto/evidence"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
+	"idlog/proto/proof"
 )
 
 // Checkpoint is a checkpoint that the policy accepted and that agrees with all
@@ -49,7 +52,7 @@ func (c *Client) accept(ctx context.Context, note []byte, asked horizon) (*Check
 	if err != nil {
 		return nil, err
 	}
-	c.learned(cp.Checkpoint.Origin, cp.Checkpoint.Size)
+	c.learned(cp.Verified)
 	c.checkpoints.Put(id, cp)
 	return cp, nil
 }
@@ -88,9 +91,40 @@ func (c *Client) prove(ctx context.Context, from, to trust.Seen) ([]leaf.Hash, e
 	if err != nil {
 		return nil, fmt.Errorf("fetching consistency proof: %w", err)
 	}
-	path, err := hashes(res.GetConsistency())
+	path, err := receipt.Hashes(res.GetConsistency())
 	if err != nil {
 		return nil, &Mismatch{What: "consistency proof", Err: err}
 	}
 	return path, nil
+}
+
+// verdict reports whether an error says something about the operator, and not
+// about the network.
+func verdict(err error) bool {
+	if _, ok := errors.AsType[*Mismatch](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*trust.Fork](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*trust.Rollback](err)
+	return ok
+}
+
+// convict adds the evidence to a mismatch: what was sent, and what came back.
+func (c *Client) convict(m *Mismatch, source string, sent *receipt.Submission, r *logv1.Receipt, note []byte) error {
+	submission, err := sent.Bytes(c.log, source)
+	if err != nil {
+		return fmt.Errorf("writing evidence: %w", err)
+	}
+	// The proof holds the leaf and the checkpoint; what is no proof is kept in pieces.
+	parts := []evidence.Part{{Type: evidence.Leaf, Data: r.GetLeaf()}, {Type: evidence.Checkpoint, Data: note}}
+	if path, err := receipt.Hashes(r.GetInclusion()); err == nil {
+		p := proof.Proof{Extra: r.GetLeaf(), Index: r.GetIndex(), Hashes: path, Checkpoint: note}
+		if b, err := p.Format(); err == nil {
+			parts = []evidence.Part{{Type: evidence.Proof, Data: b}}
+		}
+	}
+	m.Evidence, m.File, err = c.state.SaveEvidence(evidence.ReceiptMismatch, append(parts, evidence.Part{Type: evidence.Submission, Data: submission})...)
+	return err
 }

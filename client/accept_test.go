@@ -76,11 +76,20 @@ func TestRollback(t *testing.T) {
 }
 
 func TestFork(t *testing.T) {
-	for _, entries := range []int{1, 2, 9} {
-		t.Run(fmt.Sprint("entries ", entries), func(t *testing.T) {
+	for _, tt := range []struct {
+		known, entries int // after the two that a log begins with
+		proven         bool
+	}{
+		{1, 1, true}, {1, 2, true}, {1, 9, true}, {3, 20, true}, {4, 5, true},
+		{2, 9, true}, {6, 20, true}, // a power of two: the log's proof leaves the root out
+		{2, 3, false}, // and here no other proof has it
+	} {
+		t.Run(fmt.Sprintf("%d and %d entries", tt.known, tt.entries), func(t *testing.T) {
 			op := clienttest.New(t)
-			dir := t.TempDir()
-			op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")) })
+			dir, entries := t.TempDir(), tt.entries
+			for range tt.known {
+				op.Set(func(op *clienttest.Operator) { op.Add([]byte("x")) })
+			}
 			_, err := dial(t, op, withState(open(t, dir))).Checkpoint(t.Context())
 			check(t, err)
 			op.Fork(entries)
@@ -98,8 +107,9 @@ func TestFork(t *testing.T) {
 			check(t, err)
 			e, err := evidence.Parse(b)
 			check(t, err)
-			if v, err := evidence.Judge(e, op.Policy); entries == 1 && (err != nil || !v.Proven || v.Accused != clienttest.Origin) {
-				t.Errorf("two roots of one size are judged %+v, %v", v, err)
+			v, err := evidence.Judge(e, op.Policy)
+			if f.Proven != tt.proven || (err == nil) != tt.proven || v.Proven != tt.proven || tt.proven && v.Accused != clienttest.Origin {
+				t.Errorf("proven %v; the evidence is judged %+v, %v", f.Proven, v, err)
 			}
 			seen, _, err := open(t, dir).Seen(clienttest.Origin)
 			check(t, err)

@@ -2,7 +2,6 @@ package client
 
 import (
 	"cmp"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,10 +13,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	"idlog/client/internal/lru"
+	"idlog/client/receipt"
 	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
@@ -86,14 +88,15 @@ type Client struct {
 	reads  logv1.LogServiceClient
 
 	checkpoints *lru.Map[leaf.Hash, *Checkpoint] // accepted, by the hash of the note
-	enrolments  *lru.Map[subject.Identifier, []enrolment]
+	enrolments  *lru.Map[subject.Identifier, []receipt.Enrolment]
 
 	// advancing holds a token while nobody compares a checkpoint with the state.
 	advancing chan struct{}
 
-	mu      sync.Mutex // guards the two below
+	mu      sync.Mutex // guards what follows
 	known   horizon
-	sources map[string]*source
+	past    map[string][]*policy.Verified // by origin, oldest first; see remember
+	sources map[string]*receipt.Source
 }
 
 // horizon is the size of the newest accepted checkpoint of each origin. It is
@@ -121,10 +124,11 @@ func New(cfg Config) (*Client, error) {
 		attempts:    cfg.Attempts,
 		now:         cfg.Clock,
 		checkpoints: lru.New[leaf.Hash, *Checkpoint](256),
-		enrolments:  lru.New[subject.Identifier, []enrolment](cmp.Or(cfg.Cache, defaultCache)),
+		enrolments:  lru.New[subject.Identifier, []receipt.Enrolment](cmp.Or(cfg.Cache, defaultCache)),
 		advancing:   make(chan struct{}, 1),
 		known:       make(horizon),
-		sources:     make(map[string]*source),
+		past:        make(map[string][]*policy.Verified),
+		sources:     make(map[string]*receipt.Source),
 	}
 	c.advancing <- struct{}{}
 	if c.now == nil {
@@ -141,8 +145,12 @@ func New(cfg Config) (*Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("making client: %w", err)
 		}
-		if ok {
-			c.known[l.Origin] = seen.Size
+		if !ok {
+			continue
+		}
+		c.known[l.Origin] = seen.Size
+		if v, err := c.verify(seen.Note); err == nil { // else the policy is another one than then
+			c.remember(v)
 		}
 	}
 	conn := cfg.Conn
@@ -206,6 +214,13 @@ func dial(target string, conf *tls.Config) (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient(target,
 		grpc.WithTransportCredentials(creds),
+		// A server that is back is found within maxPause; gRPC would wait for up to two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxPause},
+			MinConnectTimeout: maxPause,
+		}),
+		// A connection that went dead is noticed while a call waits on it. Servers of idlog allow a ping every 30 seconds.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 }
 
@@ -233,31 +248,10 @@ func (c *Client) horizon() horizon {
 	return maps.Clone(c.known)
 }
 
-// learned raises the horizon of an origin.
-func (c *Client) learned(origin string, size int64) {
+// learned raises the horizon of a checkpoint's origin.
+func (c *Client) learned(cp *policy.Verified) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known[origin] = max(c.known[origin], size)
-}
-
-// call runs one request again while it fails for reasons that pass.
-func call[Req, Res any](ctx context.Context, c *Client, method func(context.Context, Req, ...grpc.CallOption) (Res, error), req Req) (res Res, err error) {
-	err = retry(ctx, c.attempts, func() error {
-		var err error
-		res, err = method(ctx, req)
-		return asError(err)
-	})
-	return res, err
-}
-
-// hashes turns the hashes of an answer into ours.
-func hashes(wire [][]byte) ([]leaf.Hash, error) {
-	out := make([]leaf.Hash, len(wire))
-	for i, h := range wire {
-		if len(h) != len(out[i]) {
-			return nil, fmt.Errorf("hash %d of the proof has %d bytes", i, len(h))
-		}
-		copy(out[i][:], h)
-	}
-	return out, nil
+	c.known[cp.Checkpoint.Origin] = max(c.known[cp.Checkpoint.Origin], cp.Checkpoint.Size)
+	c.remember(cp)
 }

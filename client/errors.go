@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"idlog/client/receipt"
+	"idlog/proto/event"
 	logv1 "idlog/proto/idlog/log/v1"
 )
 
@@ -42,36 +44,15 @@ func (e *Refused) Error() string {
 	return fmt.Sprintf("%s: %q", name, e.Message)
 }
 
-// Mismatch says that a receipt, a ticket or an answer does not hold: the step
-// of SPEC 3.1 that failed, and what was found. For a receipt the reason is
-// RECEIPT_MISMATCH: the log may hold something else than what was sent.
-type Mismatch struct {
-	Step     int    // 1 to 8 of SPEC 3.1; 0 for an answer that is no receipt
-	What     string // what does not hold
-	Evidence []byte // *.idlog-evidence, claim receipt-mismatch; nil for step 0
-	File     string // where Evidence was written; empty with a state in memory
-	Err      error  // the cause, if another package found it
-}
-
-func (e *Mismatch) Error() string {
-	var b strings.Builder
-	if e.Step > 0 {
-		fmt.Fprintf(&b, "RECEIPT_MISMATCH in step %d: ", e.Step)
-	} else {
-		b.WriteString("the server's answer does not verify: ")
-	}
-	b.WriteString(e.What)
-	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
-	}
-	if e.File != "" {
-		fmt.Fprintf(&b, " (evidence: %s)", e.File)
-	}
-	return b.String()
-}
-
-// Unwrap returns the cause, such as a *policy.QuorumError.
-func (e *Mismatch) Unwrap() error { return e.Err }
+// What package receipt verified, and what it found that does not hold.
+type (
+	// Receipt is an event in the log, verified by every step of SPEC 3.1.
+	Receipt = receipt.Receipt
+	// Ticket is a promise to log an event: an error, for it is not success. Follow it, or submit the event again.
+	Ticket = receipt.Ticket
+	// Mismatch says that a receipt, a ticket or an answer does not hold.
+	Mismatch = receipt.Mismatch
+)
 
 // asRefused turns the status of a call or of one event into a *Refused where
 // it carries an idlog reason, and returns the status' error otherwise.
@@ -108,12 +89,41 @@ func asError(err error) error {
 	return err
 }
 
+// errGaveUp says that a call was tried as often as it may be.
+var errGaveUp = errors.New("giving up")
+
 // transient reports whether the same call may succeed later, and how long the
 // server asks to wait. RESOURCE_EXHAUSTED without a reason is gRPC's own
-// "message too large", which stays so.
+// "message too large", which stays so. CANCELLED and DEADLINE_EXCEEDED are here
+// only if they are not the caller's doing, so a connection or a server gave up.
 func transient(err error) (time.Duration, bool) {
+	if errors.Is(err, errGaveUp) {
+		return 0, false
+	}
 	if r, ok := errors.AsType[*Refused](err); ok {
 		return r.RetryAfter, r.Code == codes.Unavailable || r.Code == codes.ResourceExhausted
 	}
-	return 0, status.Code(err) == codes.Unavailable
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Aborted:
+		return 0, true
+	}
+	return 0, false
+}
+
+// refusedEvent is what a server would say of an event that no server takes.
+func refusedEvent(err error) error {
+	r := &Refused{Reason: logv1.Reason_REASON_FIELD_INVALID, Code: codes.InvalidArgument, Message: err.Error(), Index: -1}
+	if errors.Is(err, event.ErrTooManyPersons) {
+		r.Reason = logv1.Reason_REASON_TOO_MANY_PERSONS
+	}
+	if f, ok := errors.AsType[*event.FieldError](err); ok {
+		r.Path, r.Message = f.Path, f.Reason
+		switch f.Fault {
+		case event.Missing:
+			r.Reason = logv1.Reason_REASON_FIELD_MISSING
+		case event.TooLarge:
+			r.Reason = logv1.Reason_REASON_TOO_LARGE
+		}
+	}
+	return r
 }

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"idlog/client/receipt"
 	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
@@ -77,7 +78,7 @@ func (c *Client) Checkpoint(ctx context.Context) (*Checkpoint, error) {
 // error when ctx ends or something does not verify.
 func (c *Client) WatchCheckpoints(ctx context.Context) iter.Seq2[*Checkpoint, error] {
 	return func(yield func(*Checkpoint, error) bool) {
-		err := c.follow(ctx, func(ctx context.Context, alive func()) error {
+		err := c.reconnect(ctx, func(ctx context.Context, alive func()) error {
 			stream, err := c.reads.WatchCheckpoints(ctx, &logv1.WatchCheckpointsRequest{Log: c.log})
 			for err == nil {
 				var res *logv1.WatchCheckpointsResponse
@@ -114,7 +115,11 @@ func (c *Client) Entry(ctx context.Context, index int64, show Show) (*Entry, err
 	if err != nil {
 		return nil, fmt.Errorf("verifying entry %d: %w", index, err)
 	}
-	e, err := c.verifyEntry(cp, index, res.GetLeaf(), res.GetInclusion(), res.GetDisclosure())
+	path, err := inclusion(cp, index, res.GetLeaf(), res.GetInclusion())
+	if err != nil {
+		return nil, err
+	}
+	e, err := c.verifyEntry(cp, index, res.GetLeaf(), path, res.GetDisclosure())
 	if err != nil {
 		return nil, &Mismatch{What: fmt.Sprintf("entry %d", index), Err: err}
 	}
@@ -153,7 +158,7 @@ func (c *Client) fetch(ctx context.Context, index int64, show Show) (*logv1.GetE
 func (c *Client) Watch(ctx context.Context, from int64, show Show) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		next := from
-		err := c.follow(ctx, func(ctx context.Context, alive func()) error {
+		err := c.reconnect(ctx, func(ctx context.Context, alive func()) error {
 			stream, err := c.reads.WatchEntries(ctx, &logv1.WatchEntriesRequest{Log: c.log, From: next, Disclose: show.Fields})
 			if err != nil {
 				return err
@@ -181,9 +186,22 @@ func (c *Client) Watch(ctx context.Context, from int64, show Show) iter.Seq2[*En
 	}
 }
 
-// watched verifies one message of a stream of entries, whose checkpoint is the
-// last one sent.
+// watched verifies one message of a stream of entries.
 func (c *Client) watched(ctx context.Context, cp **Checkpoint, want int64, res *logv1.WatchEntriesResponse) (*Entry, error) {
+	path, err := c.included(ctx, cp, want, res)
+	if err != nil {
+		return nil, err
+	}
+	e, err := c.verifyEntry(*cp, want, res.GetLeaf(), path, res.GetDisclosure())
+	if err != nil {
+		return nil, &Mismatch{What: fmt.Sprintf("entry %d", want), Err: err}
+	}
+	return e, nil
+}
+
+// included verifies that a message of a stream of entries is the one that follows, in the tree of its checkpoint, which
+// is the last one sent.
+func (c *Client) included(ctx context.Context, cp **Checkpoint, want int64, res *logv1.WatchEntriesResponse) ([]leaf.Hash, error) {
 	if note := res.GetCheckpoint(); len(note) > 0 {
 		v, err := c.accept(ctx, note, nil)
 		if err != nil {
@@ -194,11 +212,19 @@ func (c *Client) watched(ctx context.Context, cp **Checkpoint, want int64, res *
 	if *cp == nil || res.GetIndex() != want {
 		return nil, &Mismatch{What: fmt.Sprintf("the stream shows entry %d where %d follows, or no checkpoint", res.GetIndex(), want)}
 	}
-	e, err := c.verifyEntry(*cp, want, res.GetLeaf(), res.GetInclusion(), res.GetDisclosure())
-	if err != nil {
-		return nil, &Mismatch{What: fmt.Sprintf("entry %d", want), Err: err}
+	return inclusion(*cp, want, res.GetLeaf(), res.GetInclusion())
+}
+
+// inclusion verifies that a leaf is at an index of the tree, and returns the proof. The error is a *Mismatch.
+func inclusion(cp *Checkpoint, index int64, b []byte, wire [][]byte) ([]leaf.Hash, error) {
+	path, err := receipt.Hashes(wire)
+	if err == nil {
+		err = proof.Inclusion(leaf.HashOf(b), index, cp.Checkpoint.Size, path, cp.Checkpoint.Root)
 	}
-	return e, nil
+	if err != nil {
+		return nil, &Mismatch{What: fmt.Sprintf("entry %d", index), Err: err}
+	}
+	return path, nil
 }
 
 var (
@@ -208,12 +234,12 @@ var (
 	errEnded = &Refused{Reason: logv1.Reason_REASON_SHUTTING_DOWN, Code: codes.Unavailable, Message: "the stream has ended", Index: -1}
 )
 
-// follow runs a stream again and again while it breaks for reasons that pass.
+// reconnect runs a stream again and again while it breaks for reasons that pass.
 // A stream that brought something begins to count its failures anew.
-func (c *Client) follow(ctx context.Context, stream func(ctx context.Context, alive func()) error) error {
+func (c *Client) reconnect(ctx context.Context, stream func(ctx context.Context, alive func()) error) error {
 	for {
 		lived := false
-		err := retry(ctx, c.attempts, func() error {
+		err := retry(ctx, c.attempts, func(ctx context.Context) error {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			err := stream(ctx, func() { lived = true })
@@ -237,16 +263,10 @@ func (c *Client) follow(ctx context.Context, stream func(ctx context.Context, al
 	}
 }
 
-// verifyEntry checks one entry under an accepted checkpoint.
-func (c *Client) verifyEntry(cp *Checkpoint, index int64, b []byte, inclusion [][]byte, disclosure []byte) (*Entry, error) {
-	e := &Entry{Index: index, Bytes: b, Checkpoint: cp}
+// verifyEntry reads an entry that is included by a path, and verifies what is shown of its fields.
+func (c *Client) verifyEntry(cp *Checkpoint, index int64, b []byte, path []leaf.Hash, disclosure []byte) (*Entry, error) {
+	e := &Entry{Index: index, Bytes: b, Checkpoint: cp, inclusion: path}
 	var err error
-	if e.inclusion, err = hashes(inclusion); err != nil {
-		return nil, err
-	}
-	if err := proof.Inclusion(leaf.HashOf(b), index, cp.Checkpoint.Size, e.inclusion, cp.Checkpoint.Root); err != nil {
-		return nil, err
-	}
 	if e.Leaf, err = leaf.Parse(b); err != nil {
 		return nil, err
 	}

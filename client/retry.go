@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -13,17 +14,23 @@ import (
 const (
 	firstPause = 100 * time.Millisecond
 	maxPause   = 10 * time.Second
+	// longestWait bounds what a server can make a client wait for.
+	longestWait = time.Minute
+	// longestTry bounds one try of a call, so that a server that went silent is asked again. A server answers a
+	// submission within the time it waits for its witnesses, ten seconds unless it is told otherwise.
+	longestTry = time.Minute
 )
 
 // retry calls op until it succeeds, fails for good, has been tried attempts
-// times (0: any number) or ctx ends. It waits what the server asks for, else
-// a time that doubles, each spread so that those who fail together do not come
-// back together. When ctx would end before the next try, the last error is
-// returned at once: waiting for nothing helps nobody.
-func retry(ctx context.Context, attempts int, op func() error) error {
+// times (0: any number) or ctx ends. It waits what the server asks for, at most
+// a minute, else a time that doubles up to ten seconds, each spread so that
+// those who fail together do not come back together. When ctx would end before
+// the next try, the last error is returned at once: waiting for nothing helps
+// nobody.
+func retry(ctx context.Context, attempts int, op func(context.Context) error) error {
 	pause := firstPause
 	for try := 1; ; try++ {
-		err := op()
+		err := op(ctx)
 		if err == nil {
 			return nil
 		}
@@ -35,19 +42,40 @@ func retry(ctx context.Context, attempts int, op func() error) error {
 			return err
 		}
 		if attempts > 0 && try >= attempts {
-			return fmt.Errorf("giving up after %d attempts: %w", try, err)
+			return fmt.Errorf("%w after %d attempts: %w", errGaveUp, try, err)
 		}
-		if wait <= 0 {
+		if wait > 0 {
+			wait = min(wait, longestWait)
+			wait += rand.N(wait/4 + 1)
+		} else {
 			wait = pause/2 + rand.N(pause)
 			pause = min(2*pause, maxPause)
 		}
 		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait {
-			return fmt.Errorf("giving up after %d attempts, as the deadline is near: %w", try, err)
+			return fmt.Errorf("%w after %d attempts, as the deadline is near: %w", errGaveUp, try, err)
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
+}
+
+// try sends one request once.
+func try[Req, Res any](ctx context.Context, method func(context.Context, Req, ...grpc.CallOption) (Res, error), req Req) (Res, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestTry)
+	defer cancel()
+	res, err := method(ctx, req)
+	return res, asError(err)
+}
+
+// call sends one request, and again while it fails for reasons that pass.
+func call[Req, Res any](ctx context.Context, c *Client, method func(context.Context, Req, ...grpc.CallOption) (Res, error), req Req) (res Res, err error) {
+	err = retry(ctx, c.attempts, func(ctx context.Context) error {
+		var err error
+		res, err = try(ctx, method, req)
+		return err
+	})
+	return res, err
 }
 
 // sleep waits for d or the end of ctx, whose error it then returns.

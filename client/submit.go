@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"idlog/proto/event"
+	"idlog/client/receipt"
+	"idlog/client/trust"
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
@@ -45,15 +45,16 @@ type Result struct {
 }
 
 // Submit logs events of one source and returns one result for each, in order.
-// It sends them in calls of at most 500 events and 8 MiB, and again while that
-// may help: a repeat is answered by the first one's receipt. Every receipt is
-// verified in full before it is returned. The events are the caller's and must
-// not change until Submit returns.
+// It sends them in calls of at most 500 events and 8 MiB, one after the other;
+// a [Writer] has several in flight. Every receipt is verified in full before it
+// is returned. The events are the caller's and must not change until Submit
+// returns.
 //
-// The error is that of the first call that failed as a whole, which also
-// stands in the results of all events that were not answered. It is nil when
-// each event was answered, however it was answered. Without a deadline or
-// Config.Attempts, Submit waits for the server as long as ctx lasts.
+// What fails for a reason that passes is sent again, and of a call only what was
+// not answered: see the package comment. The error is that of the first call
+// that failed as a whole, which also stands in the results of all events that
+// were not answered. It is nil when each event was answered, however it was
+// answered.
 func (c *Client) Submit(ctx context.Context, source string, events []*eventv1.Event, opts Options) ([]Result, error) {
 	results := make([]Result, len(events))
 	src, err := c.sourceKeys(ctx, source, false)
@@ -66,11 +67,12 @@ func (c *Client) Submit(ctx context.Context, source string, events []*eventv1.Ev
 	var batch []*item
 	size := 0
 	for i, e := range events {
-		it := &item{result: &results[i], size: proto.Size(e) + 16}
-		if it.result.Err = it.set(e); it.result.Err != nil {
+		it, bad := newItem(e)
+		if bad != nil {
+			results[i].Err = bad
 			continue
 		}
-		it.sent.first = opts.FirstSent
+		it.first, it.result = opts.FirstSent, &results[i]
 		if len(batch) == maxBatch || size+it.size > maxBatchBytes {
 			err = c.submitBatch(ctx, src, batch, opts, err)
 			batch, size = nil, 0
@@ -80,62 +82,59 @@ func (c *Client) Submit(ctx context.Context, source string, events []*eventv1.Ev
 	return results, c.submitBatch(ctx, src, batch, opts, err)
 }
 
-// item is one event on its way.
+// item is one event on its way. It belongs to the goroutine that submits it.
 type item struct {
-	sent    submission
-	size    int // as it is in a call
-	renamed bool
-	result  *Result
-	done    bool
+	sub      *receipt.Submission
+	size     int       // as it is in a call
+	first    time.Time // when it was first sent
+	before   horizon   // what was known of the log then
+	asked    horizon   // what was known when this answer was asked for
+	answered time.Time
+	ticket   *Ticket // that is followed, or nil
+	promised error   // what a ticket that came says
+	renamed  bool
+	done     bool
+	result   *Result
+	settled  func() // called once it is done, if it is not nil
 }
 
-// set makes e the event that is sent. It returns a *Refused for what no server takes.
-func (it *item) set(e *eventv1.Event) error {
+// newItem returns the item of an event. The error is a *Refused for what no server takes.
+func newItem(e *eventv1.Event) (*item, error) {
+	it := &item{size: proto.Size(e) + 16}
+	return it, it.set(e)
+}
+
+// set makes e the event that is sent.
+func (it *item) set(e *eventv1.Event) (err error) {
 	if it.size > maxBatchBytes {
 		return &Refused{Reason: logv1.Reason_REASON_TOO_LARGE, Code: codes.InvalidArgument, Message: "the event does not fit into a call", Index: -1}
 	}
-	if err := event.Check(e); err != nil {
-		return refusedField(err)
-	}
-	fields, err := event.Fields(e)
-	if err != nil {
-		return refusedField(err)
-	}
-	persons, err := event.Persons(e)
-	if err != nil {
-		return &Refused{Reason: logv1.Reason_REASON_TOO_MANY_PERSONS, Code: codes.InvalidArgument, Message: err.Error(), Index: -1}
-	}
-	it.sent.event, it.sent.fields, it.sent.persons = e, fields, nil
-	for _, p := range persons {
-		for _, id := range append([]subject.Identifier{p.Primary}, p.Secondary...) {
-			if !slices.Contains(it.sent.persons, id) {
-				it.sent.persons = append(it.sent.persons, id)
-			}
-		}
+	if it.sub, err = receipt.Read(e); err != nil {
+		return refusedEvent(err)
 	}
 	return nil
 }
 
-// refusedField is what a server would say of an event that breaks the schema.
-func refusedField(err error) error {
-	r := &Refused{Reason: logv1.Reason_REASON_FIELD_INVALID, Code: codes.InvalidArgument, Message: err.Error(), Index: -1}
-	if f, ok := errors.AsType[*event.FieldError](err); ok {
-		r.Path, r.Message = f.Path, f.Reason
-		switch f.Fault {
-		case event.Missing:
-			r.Reason = logv1.Reason_REASON_FIELD_MISSING
-		case event.TooLarge:
-			r.Reason = logv1.Reason_REASON_TOO_LARGE
-		}
+// settle gives an item its result, once.
+func (it *item) settle(r *Receipt, err error) {
+	it.result.Receipt, it.result.Err, it.done = r, err, true
+	if it.settled != nil {
+		it.settled()
 	}
-	return r
+}
+
+// held says which leaves were promised when they were first sent, so that their time may be earlier than this sending.
+func (it *item) held(state *trust.State) func(leaf.Hash) bool {
+	return func(h leaf.Hash) bool {
+		return it.ticket != nil && !it.ticket.Repeat && h == leaf.HashOf(it.ticket.Leaf) || state.HoldsTicket(h)
+	}
 }
 
 // submitBatch sends a batch until each event of it is answered or trying again
 // is of no use. A batch before it that failed leaves it unsent.
-func (c *Client) submitBatch(ctx context.Context, src *source, batch []*item, opts Options, before error) error {
+func (c *Client) submitBatch(ctx context.Context, src *receipt.Source, batch []*item, opts Options, before error) error {
 	if before == nil && len(batch) > 0 {
-		before = retry(ctx, c.attempts, func() error {
+		before = retry(ctx, c.attempts, func(ctx context.Context) error {
 			for {
 				again, err := c.submitOnce(ctx, src, batch, opts)
 				if !again || err != nil {
@@ -145,8 +144,8 @@ func (c *Client) submitBatch(ctx context.Context, src *source, batch []*item, op
 		})
 	}
 	for _, it := range batch {
-		if !it.done && it.result.Err == nil {
-			it.result.Err = before
+		if !it.done {
+			it.settle(nil, before)
 		}
 	}
 	return before
@@ -155,8 +154,8 @@ func (c *Client) submitBatch(ctx context.Context, src *source, batch []*item, op
 // submitOnce sends what is not yet answered in one call. It reports true when
 // some event was renamed and is to be sent at once, and an error when the call,
 // or an event of it, may be or may not be worth trying again.
-func (c *Client) submitOnce(ctx context.Context, src *source, batch []*item, opts Options) (again bool, err error) {
-	req := &logv1.SubmitEventsRequest{Log: c.log, Source: src.name, Wait: logv1.Wait_WAIT_PUBLISHED}
+func (c *Client) submitOnce(ctx context.Context, src *receipt.Source, batch []*item, opts Options) (again bool, err error) {
+	req := &logv1.SubmitEventsRequest{Log: c.log, Source: src.Name, Wait: logv1.Wait_WAIT_PUBLISHED}
 	if opts.Sequenced {
 		req.Wait = logv1.Wait_WAIT_SEQUENCED
 	}
@@ -166,33 +165,40 @@ func (c *Client) submitOnce(ctx context.Context, src *source, batch []*item, opt
 		if it.done {
 			continue
 		}
-		if it.sent.before == nil {
-			it.sent.before = asked
-			if it.sent.first.IsZero() {
-				it.sent.first = now
+		if it.before == nil {
+			it.before = asked
+			if it.first.IsZero() {
+				it.first = now
 			}
 		}
-		it.sent.asked, it.result.Err = asked, nil
-		req.Events = append(req.Events, it.sent.event)
+		it.asked = asked
+		req.Events = append(req.Events, it.sub.Event)
 		open = append(open, it)
 	}
 	if len(open) == 0 {
 		return false, nil
 	}
-	res, err := c.events.SubmitEvents(ctx, req)
+	res, err := try(ctx, c.events.SubmitEvents, req)
 	if err != nil {
-		return false, asError(err)
+		return false, err
 	}
-	answered := c.now()
+	return c.answer(ctx, src, open, res, c.now(), opts)
+}
+
+// answer judges what a server says of the items of a call. It reports true when some event was renamed.
+func (c *Client) answer(ctx context.Context, src *receipt.Source, open []*item, res *logv1.SubmitEventsResponse, at time.Time, opts Options) (again bool, err error) {
 	if len(res.GetResults()) != len(open) {
 		return false, &Mismatch{What: fmt.Sprintf("%d results for %d events", len(res.GetResults()), len(open))}
 	}
 	if err := c.prepare(ctx, src, open, res); err != nil {
 		return false, err
 	}
+	if err := c.keep(src, open, res, at); err != nil {
+		return false, err
+	}
 	var wait error
 	for i, it := range open {
-		it.sent.answered = answered
+		it.answered = at
 		switch err := c.take(ctx, src, it, res.GetResults()[i], res.GetCheckpoints(), opts); {
 		case errors.Is(err, errRenamed):
 			again = true
@@ -205,19 +211,19 @@ func (c *Client) submitOnce(ctx context.Context, src *source, batch []*item, opt
 
 // prepare fetches the enrolments of a batch's persons that are not cached, all
 // in as few calls as there can be.
-func (c *Client) prepare(ctx context.Context, src *source, open []*item, res *logv1.SubmitEventsResponse) error {
+func (c *Client) prepare(ctx context.Context, src *receipt.Source, open []*item, res *logv1.SubmitEventsResponse) error {
 	var unknown []subject.Identifier
 	seen := make(map[subject.Identifier]bool)
 	for i, it := range open {
 		if res.GetResults()[i].GetReceipt() == nil {
 			continue
 		}
-		for _, id := range it.sent.persons {
+		for _, id := range it.sub.Persons {
 			if seen[id] {
 				continue
 			}
 			seen[id] = true
-			if list, _ := c.enrolments.Get(id); len(list) == 0 {
+			if len(c.enrolled(id)) == 0 {
 				unknown = append(unknown, id)
 			}
 		}
@@ -234,31 +240,23 @@ var errRenamed = errors.New("renamed")
 
 // take judges the answer to one event. It returns an error only for what is to
 // be tried again; a final outcome is in the item.
-func (c *Client) take(ctx context.Context, src *source, it *item, r *logv1.Result, notes [][]byte, opts Options) error {
+func (c *Client) take(ctx context.Context, src *receipt.Source, it *item, r *logv1.Result, notes [][]byte, opts Options) error {
 	switch out := r.GetOutcome().(type) {
 	case *logv1.Result_Receipt:
 		var note []byte
 		if i := out.Receipt.GetCheckpoint(); int(i) < len(notes) {
 			note = notes[i]
 		}
-		receipt, err := c.judge(ctx, src, &it.sent, out.Receipt, note)
+		got, err := c.judge(ctx, src, it, out.Receipt, note)
 		if err != nil && !verdict(err) {
 			return err // of a call; the event may be asked for again
 		}
 		if err == nil {
-			err = c.state.RedeemTicket(leaf.HashOf(receipt.Leaf))
+			err = c.state.RedeemTicket(leaf.HashOf(got.Leaf))
 		}
-		it.result.Receipt, it.result.Err, it.done = receipt, err, true
+		it.settle(got, err)
 	case *logv1.Result_Ticket:
-		ticket, err := c.checkTicket(src, &it.sent, out.Ticket)
-		// One that is older than the sending is a repeat's, or back-dated: it proves nothing for later.
-		if err == nil && !it.sent.early(time.Unix(ticket.Event.Received, 0), c.skew) {
-			err = c.state.KeepTicket(leaf.HashOf(ticket.Leaf), ticket.Note)
-		}
-		if err == nil {
-			err = ticket
-		}
-		it.result.Err, it.done = err, true
+		it.settle(nil, it.promised)
 	case *logv1.Result_Error:
 		err := asRefused(status.FromProto(out.Error))
 		if _, again := transient(err); again {
@@ -270,9 +268,9 @@ func (c *Client) take(ctx context.Context, src *source, it *item, r *logv1.Resul
 				return errRenamed
 			}
 		}
-		it.result.Err, it.done = err, true
+		it.settle(nil, err)
 	default:
-		it.result.Err, it.done = &Mismatch{What: "a result is neither receipt nor ticket nor error"}, true
+		it.settle(nil, &Mismatch{What: "a result is neither receipt nor ticket nor error"})
 	}
 	return nil
 }
@@ -284,7 +282,7 @@ func conflicting(err error, it *item, opts Options) *eventv1.Event {
 	if !ok || r.Reason != logv1.Reason_REASON_ID_CONFLICT || !opts.KeepConflicts || it.renamed {
 		return nil
 	}
-	return event.Conflicting(it.sent.event, it.sent.fields)
+	return it.sub.Conflicting()
 }
 
 // Sent is a call of SubmitEvents that somebody else made, over a connection of
@@ -304,24 +302,21 @@ func (c *Client) CheckAnswer(ctx context.Context, sent Sent, res *logv1.SubmitEv
 	if err != nil {
 		return nil, err
 	}
-	if len(res.GetResults()) != len(sent.Events) {
-		return nil, &Mismatch{What: fmt.Sprintf("%d results for %d events", len(res.GetResults()), len(sent.Events))}
-	}
 	results := make([]Result, len(sent.Events))
 	items := make([]*item, len(sent.Events))
 	for i, e := range sent.Events {
-		items[i] = &item{result: &results[i]}
-		if err := items[i].set(e); err != nil {
+		if items[i], err = newItem(e); err != nil {
 			return nil, err
 		}
-		items[i].sent.first, items[i].sent.answered = sent.At, sent.Answered
+		items[i].first, items[i].result = sent.At, &results[i]
 	}
-	if err := c.prepare(ctx, src, items, res); err != nil {
+	_, err = c.answer(ctx, src, items, res, sent.Answered, Options{})
+	if verdict(err) {
 		return nil, err
 	}
-	for i, it := range items {
-		if err := c.take(ctx, src, it, res.GetResults()[i], res.GetCheckpoints(), Options{}); err != nil {
-			it.result.Err = err
+	for _, it := range items {
+		if !it.done {
+			it.settle(nil, err)
 		}
 	}
 	return results, nil

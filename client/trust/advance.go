@@ -2,6 +2,7 @@ package trust
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -13,11 +14,13 @@ import (
 
 // Fork says that the log's key signed two histories. With equal sizes the two
 // notes are proof of it for anyone. With other sizes the operator could not
-// show that one continues the other, which convinces only who asked.
+// show that one continues the other, which convinces others only if it showed
+// its own history in the attempt.
 type Fork struct {
 	Origin   string
 	Old, New []byte      // notes, both with verified signatures; the smaller tree's first
 	Proof    []leaf.Hash // the consistency proof that failed; nil for equal sizes
+	Proven   bool        // the evidence convinces anyone who has the log's key
 	File     string      // where the evidence was written, if anywhere
 	Err      error       // how the proof failed; nil for equal sizes
 }
@@ -26,6 +29,9 @@ func (e *Fork) Error() string {
 	s := fmt.Sprintf("the log %s has forked: two roots for one size", e.Origin)
 	if e.Err != nil {
 		s = fmt.Sprintf("the log %s does not continue the history known here: %v", e.Origin, e.Err)
+	}
+	if !e.Proven {
+		s += "; what joins the two trees it did not show, so that only who asked is convinced"
 	}
 	return s + at(e.File)
 }
@@ -55,7 +61,8 @@ func at(file string) string {
 }
 
 // Prove asks a log for the proof that its tree of the size of to continues that
-// of the size of from, which is smaller and not 0. Its error ends what asked.
+// of the size of from, which is smaller and not 0; of from only the size need be
+// known. Its error ends what asked.
 type Prove func(ctx context.Context, from, to Seen) ([]leaf.Hash, error)
 
 // SeenIn returns a verified checkpoint as a State remembers it.
@@ -96,7 +103,7 @@ func (s *State) Advance(ctx context.Context, v *policy.Verified, prove Prove) er
 func (s *State) Connect(ctx context.Context, origin string, a, b Seen, prove Prove) error {
 	if a.Size == b.Size {
 		if a.Root != b.Root {
-			return s.forked(&Fork{Origin: origin, Old: a.Note, New: b.Note})
+			return s.forked(&Fork{Origin: origin, Old: a.Note, New: b.Note, Proven: true}, nil)
 		}
 		return nil
 	}
@@ -111,17 +118,42 @@ func (s *State) Connect(ctx context.Context, origin string, a, b Seen, prove Pro
 		}
 	}
 	if err := proof.Consistency(a.Size, b.Size, a.Root, b.Root, path); err != nil {
-		return s.forked(&Fork{Origin: origin, Old: a.Note, New: b.Note, Proof: path, Err: err})
+		shown := contradiction(ctx, a, b, path, prove)
+		return s.forked(&Fork{Origin: origin, Old: a.Note, New: b.Note, Proof: path, Proven: shown != nil, Err: err}, shown)
 	}
 	return nil
 }
 
-// forked writes the evidence of two histories.
-func (s *State) forked(f *Fork) error {
-	// For two sizes the file holds the notes alone: a proof that fails shows
-	// nothing to others.
-	_, file, err := s.SaveEvidence(evidence.Fork,
-		evidence.Part{Type: evidence.Checkpoint, Data: f.Old}, evidence.Part{Type: evidence.Checkpoint, Data: f.New})
+// contradiction returns the hashes by which two trees of different sizes are two histories for anyone (SPEC 2.9), or nil
+// if the log does not show them: its own proof, if that leads from another root to b. From a power of two that root is
+// not in the proof; it is in the one from the next size.
+func contradiction(ctx context.Context, a, b Seen, path []leaf.Hash, prove Prove) []leaf.Hash {
+	if proof.Contradicts(a.Size, b.Size, a.Root, b.Root, path) {
+		return path
+	}
+	if a.Size < 1 || a.Size&(a.Size-1) != 0 || a.Size+1 >= b.Size {
+		return nil
+	}
+	next, err := prove(ctx, Seen{Size: a.Size + 1}, b)
+	if err != nil {
+		return nil // the fork is one without it
+	}
+	for _, root := range next {
+		if root != a.Root && proof.Consistency(a.Size, b.Size, root, b.Root, path) == nil {
+			return append([]leaf.Hash{root}, path...)
+		}
+	}
+	return nil
+}
+
+// forked writes the evidence of two histories: the notes, and the hashes that join two sizes, where there are any.
+func (s *State) forked(f *Fork, joined []leaf.Hash) error {
+	var lines []byte
+	for _, h := range joined {
+		lines = append(base64.StdEncoding.AppendEncode(lines, h[:]), '\n')
+	}
+	_, file, err := s.SaveEvidence(evidence.Fork, evidence.Part{Type: evidence.Checkpoint, Data: f.Old},
+		evidence.Part{Type: evidence.Checkpoint, Data: f.New}, evidence.Part{Type: evidence.Consistency, Data: lines})
 	f.File = file
 	return errors.Join(f, err)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -171,49 +170,6 @@ func parseSeen(b []byte, origin string) (Seen, error) {
 		return Seen{}, errors.New("its checksum, size, root or origin is not that of its note")
 	}
 	return seen, nil
-}
-
-// KeepTicket remembers a ticket by the hash of its leaf until redeemed: the receipt
-// that comes for it may bear the time of the ticket, and one that never comes
-// makes the ticket evidence. Nothing is synced: if we die here, what is lost is
-// the ticket of a call that had not returned.
-func (s *State) KeepTicket(h leaf.Hash, note []byte) error {
-	if s.dir == "" {
-		s.tickets.Put(h, struct{}{})
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Join(s.dir, "tickets"), 0o700); err != nil {
-		return fmt.Errorf("keeping a ticket: %w", err)
-	}
-	if err := os.WriteFile(s.ticket(h), note, 0o600); err != nil {
-		return fmt.Errorf("keeping a ticket: %w", err)
-	}
-	return nil
-}
-
-// HoldsTicket reports whether a ticket of the leaf is kept.
-func (s *State) HoldsTicket(h leaf.Hash) bool {
-	if s.dir == "" {
-		_, ok := s.tickets.Get(h)
-		return ok
-	}
-	_, err := os.Stat(s.ticket(h))
-	return err == nil
-}
-
-// RedeemTicket forgets the ticket of a leaf that is in the log, if there was one.
-func (s *State) RedeemTicket(h leaf.Hash) error {
-	if s.dir == "" {
-		return nil // the list is bounded
-	}
-	if err := os.Remove(s.ticket(h)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forgetting a ticket: %w", err)
-	}
-	return nil
-}
-
-func (s *State) ticket(h leaf.Hash) string {
-	return filepath.Join(s.dir, "tickets", hex.EncodeToString(h[:])+".ticket")
 }
 
 // SaveEvidence writes an evidence file of the parts that are not empty and returns its

@@ -107,11 +107,11 @@ func TestFork(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		seen, next int64
-		proven     bool // by the notes alone
+		files      int
 	}{
-		{"equal", 12, 12, true},
-		{"larger", 12, 15, false},
-		{"smaller", 15, 12, false},
+		{"equal", 12, 12, 1},
+		{"larger", 12, 15, 2}, // with the hashes that join the trees, and without
+		{"smaller", 15, 12, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			states(t, func(t *testing.T, open func() *trust.State, dir string) {
@@ -119,9 +119,11 @@ func TestFork(t *testing.T) {
 				check(t, open().Advance(t.Context(), verified(l, test.seen), proofs(l)))
 				// The operator shows a proof of the one or the other history.
 				for _, by := range []*prototest.Log{l, other} {
+					// It convicts itself by the proof of the later checkpoint's own history.
+					proven := test.seen == test.next || (by == l) == (test.seen > test.next)
 					err := open().Advance(t.Context(), verified(other, test.next), proofs(by))
 					f, ok := errors.AsType[*trust.Fork](err)
-					if !ok || f.Origin != origin || (f.Err == nil) != test.proven {
+					if !ok || f.Origin != origin || (f.Err == nil) != (test.seen == test.next) || f.Proven != proven {
 						t.Fatalf("got %v, want a fork", err)
 					}
 					notes := [][]byte{l.Note(test.seen, 1), other.Note(test.next, 1)}
@@ -139,14 +141,14 @@ func TestFork(t *testing.T) {
 					check(t, err)
 					e, err := evidence.Parse(b)
 					check(t, err)
-					if v, err := evidence.Judge(e, p); test.proven && (err != nil || !v.Proven || v.Accused != origin) {
+					if v, err := evidence.Judge(e, p); (err == nil) != proven || proven && (!v.Proven || v.Accused != origin) {
 						t.Errorf("judged %+v, %v", v, err)
 					}
 				}
 				if dir != "" { // the same evidence twice is one file
 					names, err := filepath.Glob(filepath.Join(dir, "evidence", "*"))
 					check(t, err)
-					if len(names) != 1 {
+					if len(names) != test.files {
 						t.Errorf("evidence files: %v", names)
 					}
 				}
@@ -228,7 +230,7 @@ func TestManyProcesses(t *testing.T) {
 func TestTickets(t *testing.T) {
 	states(t, func(t *testing.T, open func() *trust.State, dir string) {
 		a, b := leaf.HashOf([]byte("a")), leaf.HashOf([]byte("b"))
-		check(t, open().KeepTicket(a, []byte("promise")))
+		check(t, open().KeepTickets([]trust.Ticket{{Leaf: a, File: []byte("promise")}}))
 		if !open().HoldsTicket(a) || open().HoldsTicket(b) {
 			t.Error("it does not hold the ticket that was kept, and no other")
 		}
