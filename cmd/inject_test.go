@@ -15,7 +15,7 @@ import (
 // are made to fail, and which calls these are. An asterisk stands for the file that the running server holds open.
 var durableSteps = []struct{ name, path, calls string }{
 	{"subject secrets", "log/subjects/*.log", "fsync,fdatasync,sync_file_range"},
-	{"journal", "log/journal/*.log", "fsync,fdatasync,sync_file_range"},
+	{"journal", "log/journal/*.rows", "fsync,fdatasync,sync_file_range"},
 	{"entry bundle", "log/log/tiles/tile/entries/000.p", "fsync"},
 	{"tile", "log/log/tiles/tile/0/000.p", "fsync"},
 	{"tree state", "log/log/tiles/.state/treeState", "rename,renameat,renameat2"},

@@ -136,7 +136,7 @@ func (in *Ingest) adopt(ctx context.Context, index int64, b []byte, chunk []*jou
 // found makes sure that genesis stands at 0, the first keys leaf at 1, and that
 // every source has a keys leaf, each in the log before anything needs it.
 func (in *Ingest) found(ctx context.Context) error {
-	rows, err := in.journal.Controls(ctx)
+	rows, err := in.journal.Controls()
 	if err != nil {
 		return err
 	}

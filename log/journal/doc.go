@@ -15,6 +15,28 @@
 // All methods may be called concurrently, but Take and Sequenced by one
 // goroutine at a time. Rows are shared and read only.
 //
+// A journal is segments 00000001.rows, 00000002.rows, ... of one directory, to
+// which records are appended and which are never changed, so that what is taken
+// in is written once. A record is
+//
+//	u8 kind, u32 length of body, u32 CRC-32C of body, u32 CRC-32C of these 9 bytes, body
+//
+// big-endian, with the bodies
+//
+//	"O" u64 number of the segment                     first of each segment
+//	"R" a row, see appendRow
+//	"P" u64 index, positions of rows, see appendPlace  they stand there, one after the other
+//
+// Where a row is found by its key is told by a database beside them, index/. It
+// has what the segments say up to some record, which it names, and no journal of
+// its own: Open reads from that record on. Without it Open reads everything, so
+// that a copy of the segments, each copied after those before it, is a backup,
+// also of a journal in use.
+//
+// A record that ends beyond the last segment, or that a sector of zeros follows,
+// was torn by a crash: nobody was told of it, and it is cut off. Any other
+// deviation is corruption and is refused.
+//
 // Specification: SPEC 2.10, F29, F30, F31.
 //
 // Invariants:
@@ -22,4 +44,5 @@
 //     never replaced, and no row is removed.
 //   - In one process, a row is handed out by Take at most once.
 //   - A row is handed out only after all rows that it needs have an index.
+//   - Nothing is in the database before it is durable in a segment.
 package journal

@@ -2,17 +2,10 @@
 
 package journal
 
-import (
-	"github.com/cockroachdb/pebble/v2"
-
-	"idlog/log/internal/database"
-)
-
-// durable commits a batch and then shows its rows to Take and Get.
-func (j *Journal) durable(b *pebble.Batch, show func()) error {
-	if err := database.Commit(b); err != nil {
+// durable writes records and then shows them to Take and Get.
+func (j *Journal) durable(to position, records []byte, show func() error) error {
+	if err := j.segments.write(to, records); err != nil {
 		return err
 	}
-	show()
-	return nil
+	return show()
 }

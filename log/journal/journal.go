@@ -4,22 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
-
-	"idlog/log/internal/database"
+	"idlog/log/internal/atomicfile"
 	"idlog/proto/leaf"
 )
 
 const (
-	cacheSize    = 64 << 20
-	memTableSize = 16 << 20
+	segmentSize = 64 << 20
+	maxBuffer   = 8 << 20  // what is kept of the memory in which a group was put together
+	freshRows   = 64 << 10 // how many rows go into the database at once
 )
 
 var (
@@ -46,15 +47,15 @@ type Row struct {
 	Submission leaf.Hash
 	Principal  string
 
-	// Absent is the mark that was taken before Get found no row of this key;
-	// zero if nobody looked. It spares Put the look into the database.
+	// Absent is the Mark that was taken before Get found no row of this key; zero
+	// if nobody looked. It spares Put the look into the database.
 	Absent Mark
 
 	// Payload and Raw are stored with the row and read back by their methods
 	// of the same name. They are dropped from the row once they are stored.
 	Payload, Raw []byte
 
-	seq  uint64 // from 1; 0 in a row that was never stored
+	pos  position // of its record; zero in a row that was never stored
 	size int64
 	done chan struct{} // closed once the index is set; nil in a row that is not open
 	at   atomic.Int64  // index + 1; 0 while there is none
@@ -82,37 +83,44 @@ func (r *Row) Wait(ctx context.Context) (int64, error) {
 
 // Journal is an open journal.
 type Journal struct {
-	db     *pebble.DB
-	commit chan struct{} // holds one token; its holder is the only one that commits rows
-	recent recent        // keys of the latest rows; the token's holder's
-	timers timers        // set by Register
+	index    index
+	segments segments
+	commit   chan struct{} // holds one token; its holder is the only one that writes
+	timers   timers        // set by Register
 
-	next atomic.Uint64 // sequence number of the next row
+	// Owned by the token's holder.
+	buf   []byte // what it writes
+	order []*Row // durable, in the order of Put, from the first that had no index
 
 	mu      sync.Mutex         // guards what follows
 	pending []*put             // waiting for the next commit
 	open    map[leaf.Hash]*Row // durable and without index
 	queue   []*Row             // those of open that Take has not handed out, in the order of Put
+	fresh   map[leaf.Hash]spot // rows with an index that the database does not have yet
+	spilled Mark               // how often fresh became empty, plus one
 	added   chan struct{}      // closed and replaced when queue or open changes
 	bytes   int64              // of open
 	cursor  int64
-	shown   uint64 // sequence number of the latest row that Get finds
 	failed  error
 }
 
 // Create makes an empty journal in a folder that has none, or returns ErrExists.
 func Create(dir string) error {
-	o := options(nil)
-	o.ErrorIfExists = true
-	db, err := pebble.Open(dir, o)
-	if errors.Is(err, pebble.ErrDBAlreadyExists) {
+	s := segments{dir: dir}
+	if _, err := os.Stat(s.name(1)); err == nil {
 		return fmt.Errorf("creating journal %s: %w", dir, ErrExists)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("creating journal: %w", err)
+	}
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = s.create(1)
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(filepath.Dir(dir))
 	}
 	if err != nil {
-		return fmt.Errorf("creating journal %s: %w", dir, err)
-	}
-	if err := db.Close(); err != nil {
-		return fmt.Errorf("creating journal %s: %w", dir, err)
+		return fmt.Errorf("creating journal: %w", err)
 	}
 	return nil
 }
@@ -120,226 +128,236 @@ func Create(dir string) error {
 // Open opens the journal that Create made; a folder without one is an error.
 // The logger gets what the database has to tell; nil discards it.
 func Open(dir string, logger *slog.Logger) (*Journal, error) {
-	o := options(logger)
-	o.ErrorIfNotExists = true
-	db, err := pebble.Open(dir, o)
-	if err != nil {
+	j := &Journal{
+		segments: segments{dir: dir, full: segmentSize}, commit: make(chan struct{}, 1),
+		open: make(map[leaf.Hash]*Row), fresh: make(map[leaf.Hash]spot), spilled: 1, added: make(chan struct{}),
+	}
+	if _, err := os.Stat(j.segments.name(1)); err != nil {
+		return nil, fmt.Errorf("opening journal: %w", err)
+	}
+	var err error
+	if j.index, err = openIndex(filepath.Join(dir, "index"), logger); err != nil {
 		return nil, fmt.Errorf("opening journal %s: %w", dir, err)
 	}
-	j := &Journal{db: db, commit: make(chan struct{}, 1), open: make(map[leaf.Hash]*Row), added: make(chan struct{})}
 	if err := j.load(); err != nil {
-		return nil, fmt.Errorf("opening journal %s: %w", dir, errors.Join(err, db.Close()))
+		return nil, fmt.Errorf("opening journal %s: %w", dir, errors.Join(err, j.index.db.Close()))
 	}
 	return j, nil
 }
 
-func options(logger *slog.Logger) *pebble.Options {
-	o := &pebble.Options{
-		FormatMajorVersion: pebble.FormatNewest,
-		CacheSize:          cacheSize,
-		MemTableSize:       memTableSize,
-		Logger:             database.Logger(logger),
+// load reads what the database does not have yet, and takes into memory the rows
+// without index. If we die within it, the next Open does the same.
+func (j *Journal) load() error {
+	from, cursor, err := j.index.applied()
+	if err != nil {
+		return err
 	}
-	for i := range o.Levels {
-		// Nearly every lookup by key is of an event that is new.
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	if from == 0 {
+		from = at(1, 0)
 	}
-	return o
+	j.cursor = cursor
+	open := make(map[position]*Row)
+	end, err := j.segments.scan(from, func(p position, kind byte, body []byte) error {
+		switch kind {
+		case kindRow:
+			r, _, _, err := parseRow(body, p)
+			if err != nil {
+				return err
+			}
+			open[p] = r
+			j.order = append(j.order, r)
+			return nil
+		case kindPlace:
+			return j.loadPlace(p, body, open)
+		default:
+			return errRow
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range j.order {
+		if r.Index() >= 0 {
+			continue
+		}
+		r.done = make(chan struct{})
+		j.open[r.Key] = r
+		j.bytes += r.size
+		j.queue = append(j.queue, r)
+	}
+	return j.segments.open(end)
 }
 
-// Close waits for a commit under way and closes the database. Nothing else may
+// loadPlace takes over what a record says of the rows that are open. The others
+// have their index already.
+func (j *Journal) loadPlace(p position, body []byte, open map[position]*Row) error {
+	first, rows, err := parsePlace(body)
+	if err != nil {
+		return err
+	}
+	cursor := first + int64(len(rows))
+	known := cursor <= j.cursor // the database has it
+	if !known && first != j.cursor {
+		return errRow
+	}
+	for i, pos := range rows {
+		r := open[pos]
+		if r == nil {
+			continue
+		}
+		r.at.Store(first + int64(i) + 1)
+		delete(open, pos)
+		if !known {
+			j.fresh[r.Key] = spot{pos, r.Index(), r.Control}
+		}
+	}
+	if known {
+		return nil
+	}
+	j.cursor = cursor
+	return j.spill(p, freshRows)
+}
+
+// oldest returns the position of the first row without index, or else, what
+// comes after all. The token is held.
+func (j *Journal) oldest(end position) position {
+	for len(j.order) > 0 && j.order[0].Index() >= 0 {
+		j.order[0] = nil
+		j.order = j.order[1:]
+	}
+	if len(j.order) > 0 {
+		return j.order[0].pos
+	}
+	return end
+}
+
+// Close waits for a commit under way and closes the journal. Nothing else may
 // be called from then on.
 func (j *Journal) Close() error {
 	j.commit <- struct{}{}
-	if err := j.db.Close(); err != nil {
+	err := j.spill(j.segments.end, 1) // so that the next Open need not read it again
+	if err := errors.Join(err, j.index.close(), j.segments.file.Close()); err != nil {
 		return fmt.Errorf("closing journal: %w", err)
 	}
 	return nil
 }
 
-// Outcome is what became of a row that was put.
-type Outcome struct {
-	// Row is the one that stands under the key: that which was put, or the one
-	// that was there before.
-	Row *Row
-	New bool
-}
+// Mark is a moment in the life of an open journal; zero is none. See Row.Absent.
+type Mark uint64
 
-// put is one call of Put.
-type put struct {
-	rows     []*Row
-	outcomes []Outcome
-	err      error
-	done     chan struct{}
-}
-
-// Put stores rows that are not there yet and returns what stands under each key
-// once it is durable, together with whatever other callers put meanwhile. The
-// journal owns the rows from then on. Equal keys, within one call, of two
-// concurrent ones or years apart, give one row: the first.
-//
-// If ctx ends first, its error is returned, and the rows may be stored or not.
-// Every other error is an ErrFatal.
-func (j *Journal) Put(ctx context.Context, rows []*Row) ([]Outcome, error) {
-	if len(rows) == 0 {
-		return nil, nil
-	}
-	p := &put{rows: rows, done: make(chan struct{})}
-	j.mu.Lock()
-	j.pending = append(j.pending, p)
-	j.mu.Unlock()
-	// Whoever gets the token commits for all who wait.
-	select {
-	case j.commit <- struct{}{}:
-		j.commitPending()
-		<-j.commit
-		<-p.done // closed: p was pending or had been committed
-	case <-p.done:
-	case <-ctx.Done():
-		if j.withdraw(p) {
-			return nil, fmt.Errorf("putting rows: %w", ctx.Err())
-		}
-		return nil, fmt.Errorf("putting rows, which may be stored: %w", ctx.Err())
-	}
-	return p.outcomes, p.err
-}
-
-// withdraw removes a put that nobody commits yet.
-func (j *Journal) withdraw(p *put) bool {
+// Mark returns the present moment: what was put before is found by a Get that
+// begins now.
+func (j *Journal) Mark() Mark {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for i := range j.pending {
-		if j.pending[i] == p {
-			j.pending = append(j.pending[:i], j.pending[i+1:]...)
-			return true
-		}
-	}
-	return false
+	return j.spilled
 }
 
-// commitPending commits every pending put in one batch. The token is held.
-func (j *Journal) commitPending() {
-	j.mu.Lock()
-	puts, failed := j.pending, j.failed
-	j.pending = nil
-	j.mu.Unlock()
-	if len(puts) == 0 {
-		return
-	}
-	if failed == nil {
-		failed = j.commitGroup(puts)
-	}
-	for _, p := range puts {
-		if failed != nil {
-			p.outcomes, p.err = nil, failed
-		}
-		close(p.done)
-	}
-}
-
-func (j *Journal) commitGroup(puts []*put) error {
-	b := j.db.NewBatch()
-	group := make(map[leaf.Hash]*Row)
-	var added []*Row
-	for _, p := range puts {
-		for _, r := range p.rows {
-			existing := group[r.Key]
-			if existing == nil && !j.recent.lacks(r.Key, r.Absent) {
-				var err error
-				if existing, err = j.get(r.Key); err != nil {
-					return j.fail(errors.Join(err, b.Close()))
-				}
-			}
-			if existing != nil {
-				p.outcomes = append(p.outcomes, Outcome{Row: existing})
-				continue
-			}
-			r.seq = j.next.Add(1)
-			r.size = int64(len(r.Leaf) + len(r.Payload) + len(r.Raw))
-			r.done = make(chan struct{})
-			if err := j.write(b, r); err != nil {
-				return j.fail(errors.Join(err, b.Close()))
-			}
-			group[r.Key] = r
-			added = append(added, r)
-			p.outcomes = append(p.outcomes, Outcome{Row: r, New: true})
-		}
-	}
-	if len(added) == 0 {
-		return j.closeBatch(b)
-	}
-	j.recent.add(added)
-	// If we die before this returns, none of the rows exist and nobody was told
-	// that they do. After it, all are found by the next Open.
-	began := time.Now()
-	err := j.durable(b, func() {
-		for _, r := range added {
-			r.Payload, r.Raw = nil, nil
-		}
-		j.mu.Lock()
-		for _, r := range added {
-			j.open[r.Key] = r
-			j.bytes += r.size
-		}
-		j.queue = append(j.queue, added...)
-		j.shown = added[len(added)-1].seq
-		j.notify()
-		j.mu.Unlock()
-	})
-	if err != nil {
-		return j.fail(err)
-	}
-	j.timers.put.Since(began)
-	return nil
-}
-
-func (j *Journal) closeBatch(b *pebble.Batch) error {
-	if err := b.Close(); err != nil {
-		return j.fail(err)
-	}
-	return nil
-}
-
-// Get returns the row of a key, or nil. Its error is an ErrFatal, or ctx's: it
-// waits for a commit that may just be storing the row.
-func (j *Journal) Get(ctx context.Context, key leaf.Hash) (*Row, error) {
-	r, err := j.get(key)
-	if err == nil && (r == nil || r.done != nil || r.Index() >= 0) {
-		return r, nil
-	}
-	if err == nil {
-		// Stored, but not in open yet: the commit is about to end.
-		select {
-		case j.commit <- struct{}{}:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("reading row: %w", ctx.Err())
-		}
-		r, err = j.get(key)
-		<-j.commit
-	}
+// Get returns the row of a key, or nil. Its error is an ErrFatal.
+func (j *Journal) Get(_ context.Context, key leaf.Hash) (*Row, error) {
+	r, err := j.get(key, 0)
 	if err != nil {
 		return nil, j.fail(err)
 	}
 	return r, nil
 }
 
-// get is Get without waiting: a row without index that is not in open yet comes
-// back with neither index nor done. The holder of the token never sees that.
-func (j *Journal) get(key leaf.Hash) (*Row, error) {
-	var r *Row
-	for range 2 { // between two looks a commit may have opened the row, or Sequenced stored its index
-		j.mu.Lock()
-		open := j.open[key]
-		j.mu.Unlock()
-		if open != nil {
-			return open, nil
+// get is Get for a key that was absent at a mark: if it came since, and nothing
+// went into the database since, it is not in there.
+func (j *Journal) get(key leaf.Hash, absent Mark) (*Row, error) {
+	j.mu.Lock()
+	open, ok := j.open[key]
+	found, fresh := j.fresh[key]
+	spilled := j.spilled
+	j.mu.Unlock()
+	if ok {
+		return open, nil
+	}
+	if !fresh {
+		if absent == spilled {
+			return nil, nil
 		}
 		var err error
-		if r, err = j.read(key); err != nil || r == nil || r.Index() >= 0 {
-			return r, err
+		if found, err = j.index.find(key); err != nil || found.row == 0 {
+			return nil, err
 		}
 	}
+	r, _, _, err := j.segments.row(found.row)
+	if err != nil {
+		return nil, err
+	}
+	if r.Key != key {
+		return nil, j.segments.corrupt(found.row, "the row has another key than it was looked for by")
+	}
+	r.at.Store(found.index + 1)
 	return r, nil
+}
+
+// Payload returns what was put with a row under this name; nil if nothing was,
+// or if it is gone. The caller owns it.
+func (j *Journal) Payload(r *Row) ([]byte, error) {
+	_, payload, _, err := j.segments.row(r.pos)
+	if err != nil {
+		return nil, j.fail(err)
+	}
+	if len(payload) == 0 {
+		return nil, nil
+	}
+	return payload, nil
+}
+
+// Raw is Payload for the other name.
+func (j *Journal) Raw(r *Row) ([]byte, error) {
+	_, _, raw, err := j.segments.row(r.pos)
+	if err != nil {
+		return nil, j.fail(err)
+	}
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	return raw, nil
+}
+
+// Controls returns the control rows in the order of Put.
+func (j *Journal) Controls() ([]*Row, error) {
+	rows, err := j.controls()
+	if err != nil {
+		return nil, j.fail(err)
+	}
+	return rows, nil
+}
+
+func (j *Journal) controls() ([]*Row, error) {
+	var at []position
+	j.mu.Lock()
+	for _, r := range j.open {
+		if r.Control {
+			at = append(at, r.pos)
+		}
+	}
+	for _, s := range j.fresh {
+		if s.control {
+			at = append(at, s.row)
+		}
+	}
+	j.mu.Unlock()
+	at, err := j.index.controls(at)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(at)
+	var rows []*Row
+	for _, pos := range slices.Compact(at) {
+		r, _, _, err := j.segments.row(pos)
+		if err == nil {
+			r, err = j.get(r.Key, 0)
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
 }
 
 // Take waits until some row may go into the log, and returns at most limit of
@@ -397,62 +415,19 @@ func (j *Journal) ready(limit int) []*Row {
 // without a payload. A row that has an index already keeps it (SPEC F34). Errors
 // are an ErrFatal.
 func (j *Journal) Sequenced(first int64, rows []*Row) error {
-	j.mu.Lock()
-	cursor, failed := j.cursor, j.failed
-	j.mu.Unlock()
-	if failed != nil {
-		return failed
-	}
-	if first != cursor {
+	if cursor := j.Cursor(); first != cursor {
 		return j.fail(fmt.Errorf("rows are sequenced from %d, want %d", first, cursor))
 	}
-	b := j.db.NewBatch()
-	placed := make(map[*Row]bool, len(rows))
-	var adopted []*Row
-	for i, r := range rows {
-		if r.seq == 0 {
-			if adopted == nil { // rows that come without Put are stored as if by one
-				j.commit <- struct{}{}
-				defer func() { <-j.commit }()
-			}
-			r.seq, r.size = j.next.Add(1), int64(len(r.Leaf))
-			if err := j.write(b, r); err != nil {
-				return j.fail(errors.Join(err, b.Close()))
-			}
-			adopted = append(adopted, r)
-		}
-		if err := j.writeIndex(b, r, first+int64(i), placed[r]); err != nil {
-			return j.fail(errors.Join(err, b.Close()))
-		}
-		placed[r] = true
+	if len(rows) == 0 {
+		return nil
 	}
-	if err := writeCursor(b, first+int64(len(rows))); err != nil {
-		return j.fail(errors.Join(err, b.Close()))
-	}
-	j.recent.add(adopted)
-	// If we die before this returns, the entries are in the log and above the
-	// cursor: the next start finds them there.
+	// If we die before this returns, the entries are in the log and perhaps above
+	// the cursor: the next start finds them there.
 	began := time.Now()
-	if err := database.Commit(b); err != nil {
-		return j.fail(err)
+	if err := j.do(context.Background(), &put{place: &place{first: first, rows: rows}}); err != nil {
+		return err
 	}
 	j.timers.sequenced.Since(began)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.cursor = first + int64(len(rows))
-	if len(adopted) > 0 {
-		j.shown = adopted[len(adopted)-1].seq
-	}
-	for i, r := range rows {
-		if r.at.CompareAndSwap(0, first+int64(i)+1) && r.done != nil {
-			close(r.done)
-			delete(j.open, r.Key)
-			j.bytes -= r.size
-		}
-	}
-	// After a restart they may stand in the queue as well.
-	j.queue = slices.DeleteFunc(j.queue, func(r *Row) bool { return r.Index() >= 0 })
-	j.notify()
 	return nil
 }
 

@@ -289,7 +289,7 @@ func TestAdopt(t *testing.T) {
 		if j.Cursor() != 3 {
 			t.Errorf("cursor %d, want 3", j.Cursor())
 		}
-		controls, err := j.Controls(t.Context())
+		controls, err := j.Controls()
 		if err != nil || len(controls) != 1 || controls[0].Key != lost.Key {
 			t.Errorf("controls %v, %v", names(controls), err)
 		}

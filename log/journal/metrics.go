@@ -14,5 +14,5 @@ type timers struct{ put, sequenced measure.Timer }
 // before anything else; the registry must not be gathered after Close.
 func (j *Journal) Register(reg prometheus.Registerer, log string) {
 	j.timers = timers{put: measure.Op(reg, log, "journal", "put"), sequenced: measure.Op(reg, log, "journal", "sequenced")}
-	database.Register(reg, log, "journal", j.db)
+	database.Register(reg, log, "journal", j.index.db)
 }

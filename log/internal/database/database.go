@@ -17,7 +17,12 @@ func (e fatal) Error() string { return string(e) }
 
 // Commit makes a batch durable and closes it. What the database can only end the
 // process for is an error here.
-func Commit(b *pebble.Batch) (err error) {
+func Commit(b *pebble.Batch) error { return commit(b, pebble.Sync) }
+
+// Apply is Commit of what a crash may make the database forget again.
+func Apply(b *pebble.Batch) error { return commit(b, pebble.NoSync) }
+
+func commit(b *pebble.Batch, o *pebble.WriteOptions) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			f, ok := r.(fatal)
@@ -27,7 +32,7 @@ func Commit(b *pebble.Batch) (err error) {
 			err = f
 		}
 	}()
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := b.Commit(o); err != nil {
 		return err
 	}
 	return b.Close()

@@ -1,0 +1,139 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"idlog/log/internal/database"
+	"idlog/proto/leaf"
+)
+
+// What stands in the database, numbers big-endian. A row is in it some time after
+// it has got its index; until then it is in memory.
+//
+//	k || key       -> u64 position, u64 index
+//	c || u64 position -> nothing; a control row
+//	a              -> u64 position from which Open reads on, u64 cursor
+const (
+	keyRow     = 'k'
+	keyControl = 'c'
+	keyApplied = 'a'
+)
+
+const (
+	cacheSize    = 64 << 20
+	memTableSize = 8 << 20
+)
+
+// spot is what is known of a row with an index.
+type spot struct {
+	row     position
+	index   int64
+	control bool
+}
+
+// index finds rows. What it was told last a crash may make it forget; what it
+// still knows is then what it knew at one moment before.
+type index struct{ db *pebble.DB }
+
+func openIndex(dir string, logger *slog.Logger) (index, error) {
+	o := &pebble.Options{
+		FormatMajorVersion: pebble.FormatNewest,
+		CacheSize:          cacheSize,
+		MemTableSize:       memTableSize,
+		DisableWAL:         true,
+		Logger:             database.Logger(logger),
+	}
+	for i := range o.Levels {
+		// Nearly every lookup by key is of an event that is new.
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, o)
+	return index{db}, err
+}
+
+// close keeps what it was told, so that the next Open need not read it again.
+func (x index) close() error { return errors.Join(x.db.Flush(), x.db.Close()) }
+
+func numbered(kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kind}, n)
+}
+
+func pair(a position, b int64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(a)), uint64(b))
+}
+
+// two returns what stands under a key as pair made it, zeros if there is nothing.
+func (x index) two(key []byte) (a position, b int64, err error) {
+	v, closer, err := x.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading index: %w", err)
+	}
+	if len(v) != 16 {
+		return 0, 0, errors.Join(errRow, closer.Close())
+	}
+	a, b = position(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
+	return a, b, closer.Close()
+}
+
+// find returns where the row of a key is; zero if it is not there.
+func (x index) find(key leaf.Hash) (spot, error) {
+	row, index, err := x.two(append([]byte{keyRow}, key[:]...))
+	return spot{row: row, index: index}, err
+}
+
+// applied returns from where segments are to be read, and the cursor there.
+func (x index) applied() (from position, cursor int64, err error) { return x.two([]byte{keyApplied}) }
+
+// add takes rows that have got their index, and what is then true: the cursor,
+// and from where a restart reads on.
+func (x index) add(rows map[leaf.Hash]spot, cursor int64, from position) error {
+	b := x.db.NewBatchWithSize(64 * len(rows))
+	err := b.Set([]byte{keyApplied}, pair(from, cursor), nil)
+	// In their order they go in several times as fast.
+	keys := slices.SortedFunc(maps.Keys(rows), func(a, b leaf.Hash) int { return bytes.Compare(a[:], b[:]) })
+	row := make([]byte, 1+32)
+	for _, key := range keys {
+		s := rows[key]
+		row[0] = keyRow
+		copy(row[1:], key[:])
+		err = errors.Join(err, b.Set(row, pair(s.row, s.index), nil))
+		if s.control {
+			err = errors.Join(err, b.Set(numbered(keyControl, uint64(s.row)), nil, nil))
+		}
+	}
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	if err := database.Apply(b); err != nil {
+		return err
+	}
+	_, err = x.db.AsyncFlush() // lookups are slow in what is not flushed
+	return err
+}
+
+// controls adds the control rows that it has.
+func (x index) controls(rows []position) ([]position, error) {
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyControl}, UpperBound: []byte{keyControl + 1}})
+	if err != nil {
+		return nil, fmt.Errorf("reading index: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(it.Key()) != 9 {
+			return nil, errors.Join(errRow, it.Close())
+		}
+		rows = append(rows, position(binary.BigEndian.Uint64(it.Key()[1:])))
+	}
+	return rows, errors.Join(it.Error(), it.Close())
+}

@@ -1,0 +1,127 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"idlog/proto/leaf"
+)
+
+var errRow = errors.New("a record is malformed")
+
+const flagControl = 1
+
+// appendRow encodes key || submission || u8 flags || principal || number of
+// needs || needs || leaf || payload || raw, where principal, leaf and payload have
+// their length as a uvarint before them.
+func appendRow(b []byte, r *Row) []byte {
+	b = append(b, r.Key[:]...)
+	b = append(b, r.Submission[:]...)
+	flags := byte(0)
+	if r.Control {
+		flags |= flagControl
+	}
+	b = append(b, flags)
+	b = appendBytes(b, r.Principal)
+	b = binary.AppendUvarint(b, uint64(len(r.Needs)))
+	for i := range r.Needs {
+		b = append(b, r.Needs[i][:]...)
+	}
+	b = appendBytes(b, r.Leaf)
+	b = appendBytes(b, r.Payload)
+	return append(b, r.Raw...)
+}
+
+func appendBytes[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// parseRow keeps nothing of b, of which payload and raw are parts.
+func parseRow(b []byte, p position) (r *Row, payload, raw []byte, err error) {
+	if len(b) < 65 {
+		return nil, nil, nil, errRow
+	}
+	r = &Row{Key: leaf.Hash(b[:32]), Submission: leaf.Hash(b[32:64]), Control: b[64]&flagControl != 0, pos: p}
+	d := decoder{b: b[65:]}
+	r.Principal = string(d.bytes(d.uvarint()))
+	for n := d.uvarint(); n > 0 && !d.bad; n-- {
+		if need := d.bytes(32); !d.bad {
+			r.Needs = append(r.Needs, leaf.Hash(need))
+		}
+	}
+	r.Leaf = slices.Clone(d.bytes(d.uvarint()))
+	payload, raw = d.bytes(d.uvarint()), d.b
+	if d.bad {
+		return nil, nil, nil, errRow
+	}
+	r.size = int64(len(r.Leaf))
+	return r, payload, raw, nil
+}
+
+// row returns the row at a position, without its index. The caller owns the rest.
+func (s *segments) row(p position) (r *Row, payload, raw []byte, err error) {
+	body, err := s.read(p, kindRow)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if r, payload, raw, err = parseRow(body, p); err != nil {
+		return nil, nil, nil, s.corrupt(p, err.Error())
+	}
+	return r, payload, raw, nil
+}
+
+// appendPlace encodes u64 index || the positions of the rows that stand from it
+// on, each as a varint of the distance to the one before.
+func appendPlace(b []byte, first int64, rows []*Row) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(first))
+	last := position(0)
+	for _, r := range rows {
+		b = binary.AppendVarint(b, int64(r.pos-last))
+		last = r.pos
+	}
+	return b
+}
+
+func parsePlace(b []byte) (first int64, rows []position, err error) {
+	if len(b) < 8 {
+		return 0, nil, errRow
+	}
+	first, b = int64(binary.BigEndian.Uint64(b)), b[8:]
+	last := position(0)
+	for len(b) > 0 {
+		distance, n := binary.Varint(b)
+		if n <= 0 {
+			return 0, nil, errRow
+		}
+		last, b = last+position(distance), b[n:]
+		rows = append(rows, last)
+	}
+	return first, rows, nil
+}
+
+// decoder takes a byte string apart. What is not there makes it bad.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(d.b)) {
+		d.bad = true
+		return nil
+	}
+	head := d.b[:n:n]
+	d.b = d.b[n:]
+	return head
+}
