@@ -29,12 +29,18 @@ const (
 type Principal_Kind int32
 
 const (
+	// Not said.
 	Principal_KIND_UNSPECIFIED Principal_Kind = 0
-	Principal_KIND_USER        Principal_Kind = 1
-	Principal_KIND_SERVICE     Principal_Kind = 2
-	Principal_KIND_APP         Principal_Kind = 3
-	Principal_KIND_AI_AGENT    Principal_Kind = 4
-	Principal_KIND_SYSTEM      Principal_Kind = 5
+	// A person.
+	Principal_KIND_USER Principal_Kind = 1
+	// A service account or workload.
+	Principal_KIND_SERVICE Principal_Kind = 2
+	// An application, as OAuth client or service provider.
+	Principal_KIND_APP Principal_Kind = 3
+	// An agent that acts for somebody.
+	Principal_KIND_AI_AGENT Principal_Kind = 4
+	// The provider itself.
+	Principal_KIND_SYSTEM Principal_Kind = 5
 )
 
 // Enum value maps for Principal_Kind.
@@ -87,12 +93,18 @@ func (Principal_Kind) EnumDescriptor() ([]byte, []int) {
 type Outcome_Status int32
 
 const (
+	// The source does not say, or says something that is none of these.
 	Outcome_STATUS_UNSPECIFIED Outcome_Status = 0
-	Outcome_STATUS_SUCCESS     Outcome_Status = 1
-	Outcome_STATUS_FAILURE     Outcome_Status = 2
-	Outcome_STATUS_DENIED      Outcome_Status = 3
-	Outcome_STATUS_CHALLENGED  Outcome_Status = 4
-	Outcome_STATUS_PARTIAL     Outcome_Status = 5
+	// It was done.
+	Outcome_STATUS_SUCCESS Outcome_Status = 1
+	// It was tried and failed.
+	Outcome_STATUS_FAILURE Outcome_Status = 2
+	// It was refused by a rule.
+	Outcome_STATUS_DENIED Outcome_Status = 3
+	// More was asked of the caller.
+	Outcome_STATUS_CHALLENGED Outcome_Status = 4
+	// Some of it was done.
+	Outcome_STATUS_PARTIAL Outcome_Status = 5
 )
 
 // Enum value maps for Outcome_Status.
@@ -145,10 +157,14 @@ func (Outcome_Status) EnumDescriptor() ([]byte, []int) {
 type Hop_Basis int32
 
 const (
+	// Not said.
 	Hop_BASIS_UNSPECIFIED Hop_Basis = 0
-	Hop_BASIS_REPORTED    Hop_Basis = 1
-	Hop_BASIS_CORRELATED  Hop_Basis = 2
-	Hop_BASIS_SIGNED      Hop_Basis = 3
+	// The source says so.
+	Hop_BASIS_REPORTED Hop_Basis = 1
+	// Concluded from ids that two sources have in common.
+	Hop_BASIS_CORRELATED Hop_Basis = 2
+	// The assertion is there, with a signature that verifies.
+	Hop_BASIS_SIGNED Hop_Basis = 3
 )
 
 // Enum value maps for Hop_Basis.
@@ -205,23 +221,32 @@ type Event struct {
 	Schema *string `protobuf:"bytes,1,opt,name=schema,proto3,oneof" json:"schema,omitempty"`
 	// Which mapper and version made this event, such as "okta/1"; "direct/1" is added where none is given.
 	Mapper *string `protobuf:"bytes,2,opt,name=mapper,proto3,oneof" json:"mapper,omitempty"`
+	// Who tells of the event, and its id there.
 	Source *Source `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
-	Class  *Class  `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
-	Times  *Times  `protobuf:"bytes,5,opt,name=times,proto3" json:"times,omitempty"`
+	// What kind of event it is.
+	Class *Class `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
+	// When.
+	Times *Times `protobuf:"bytes,5,opt,name=times,proto3" json:"times,omitempty"`
 	// Who did it. Any kind of principal, a service as well as a person.
 	Actor *Principal `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
 	// Delegates between the actor and the service, as RFC 8693 `act`: first the current one.
 	Act []*Principal `protobuf:"bytes,7,rep,name=act,proto3" json:"act,omitempty"`
 	// What the actor authenticated with.
 	Credential *Credential `protobuf:"bytes,8,opt,name=credential,proto3" json:"credential,omitempty"`
-	Targets    []*Target   `protobuf:"bytes,9,rep,name=targets,proto3" json:"targets,omitempty"`
-	Outcome    *Outcome    `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	Changes    []*Change   `protobuf:"bytes,11,rep,name=changes,proto3" json:"changes,omitempty"`
+	// What was acted upon, persons and things.
+	Targets []*Target `protobuf:"bytes,9,rep,name=targets,proto3" json:"targets,omitempty"`
+	// How it ended.
+	Outcome *Outcome `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// What was changed, attribute by attribute.
+	Changes []*Change `protobuf:"bytes,11,rep,name=changes,proto3" json:"changes,omitempty"`
 	// The chain of custody of the sign-in: hops[0] is the originating identity provider, the last the resource.
-	Hops        []*Hop       `protobuf:"bytes,12,rep,name=hops,proto3" json:"hops,omitempty"`
+	Hops []*Hop `protobuf:"bytes,12,rep,name=hops,proto3" json:"hops,omitempty"`
+	// What it belongs to.
 	Correlation *Correlation `protobuf:"bytes,13,opt,name=correlation,proto3" json:"correlation,omitempty"`
-	Network     *Network     `protobuf:"bytes,14,opt,name=network,proto3" json:"network,omitempty"`
-	Scim        *Scim        `protobuf:"bytes,15,opt,name=scim,proto3" json:"scim,omitempty"`
+	// Where it came from.
+	Network *Network `protobuf:"bytes,14,opt,name=network,proto3" json:"network,omitempty"`
+	// The provisioning request, if it was one.
+	Scim *Scim `protobuf:"bytes,15,opt,name=scim,proto3" json:"scim,omitempty"`
 	// What the schema has no place for. Names and values are the submitter's.
 	Extra []*Attribute `protobuf:"bytes,16,rep,name=extra,proto3" json:"extra,omitempty"`
 	// Media type of `raw`; set whenever `raw` is.
@@ -489,10 +514,13 @@ func (x *Source) GetSignature() *Signature {
 
 // Signature names the key that signed `raw`, so that anyone can check it offline.
 type Signature struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Alg           string                 `protobuf:"bytes,1,opt,name=alg,proto3" json:"alg,omitempty"`
-	Kid           string                 `protobuf:"bytes,2,opt,name=kid,proto3" json:"kid,omitempty"`
-	Jwk           string                 `protobuf:"bytes,3,opt,name=jwk,proto3" json:"jwk,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JOSE algorithm.
+	Alg string `protobuf:"bytes,1,opt,name=alg,proto3" json:"alg,omitempty"`
+	// Key id.
+	Kid string `protobuf:"bytes,2,opt,name=kid,proto3" json:"kid,omitempty"`
+	// The public key as JWK.
+	Jwk           string `protobuf:"bytes,3,opt,name=jwk,proto3" json:"jwk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,18 +716,24 @@ func (x *Times) GetReceived() *timestamppb.Timestamp {
 // and the `email`, each with a tag of its own in the leaf (SPEC 2.4, 2.6).
 type Principal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Kind  Principal_Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=idlog.event.v1.Principal_Kind" json:"kind,omitempty"`
+	// What it is.
+	Kind Principal_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=idlog.event.v1.Principal_Kind" json:"kind,omitempty"`
 	// Who names this principal: the issuer of `id` and `login`. Filled from the source's configuration where the
 	// provider's events do not say.
 	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	// The issuer's immutable id.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	// RFC 9493 name of the format of `id`; empty means "opaque".
-	Format        string `protobuf:"bytes,4,opt,name=format,proto3" json:"format,omitempty"`
-	Login         string `protobuf:"bytes,5,opt,name=login,proto3" json:"login,omitempty"`
-	Email         string `protobuf:"bytes,6,opt,name=email,proto3" json:"email,omitempty"`
-	Display       string `protobuf:"bytes,7,opt,name=display,proto3" json:"display,omitempty"`
-	ExternalId    string `protobuf:"bytes,8,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	Format string `protobuf:"bytes,4,opt,name=format,proto3" json:"format,omitempty"`
+	// The name that is typed to sign in. It may be handed on to another person.
+	Login string `protobuf:"bytes,5,opt,name=login,proto3" json:"login,omitempty"`
+	// Address of mail. It may be handed on to another person.
+	Email string `protobuf:"bytes,6,opt,name=email,proto3" json:"email,omitempty"`
+	// Name for people.
+	Display string `protobuf:"bytes,7,opt,name=display,proto3" json:"display,omitempty"`
+	// Id in the system that provisions it.
+	ExternalId string `protobuf:"bytes,8,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	// Tenant or organisation at the issuer.
 	Tenant        string `protobuf:"bytes,9,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -806,7 +840,8 @@ type Credential struct {
 	// Identity of the credential: API token id, jti, certificate serial. Never the credential itself.
 	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
 	// OAuth client through which the actor came.
-	ClientId      string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Display name of the client.
 	ClientName    string `protobuf:"bytes,4,opt,name=client_name,json=clientName,proto3" json:"client_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -874,11 +909,15 @@ func (x *Credential) GetClientName() string {
 type Target struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its part in the event, such as "user", "group", "application".
-	Role          string     `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
-	Type          string     `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	Principal     *Principal `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
-	Id            string     `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string     `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	// Type of a thing: "UserGroup", "AppInstance", as the source has it.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// A person or account.
+	Principal *Principal `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
+	// Id of a thing.
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// Name of a thing.
+	Name          string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -950,11 +989,15 @@ func (x *Target) GetName() string {
 
 // Outcome says how it ended.
 type Outcome struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Status        *Outcome_Status        `protobuf:"varint,1,opt,name=status,proto3,enum=idlog.event.v1.Outcome_Status,oneof" json:"status,omitempty"`
-	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	HttpStatus    *int64                 `protobuf:"varint,4,opt,name=http_status,json=httpStatus,proto3,oneof" json:"http_status,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it ended, for every source alike.
+	Status *Outcome_Status `protobuf:"varint,1,opt,name=status,proto3,enum=idlog.event.v1.Outcome_Status,oneof" json:"status,omitempty"`
+	// The source's own code.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// The source's own words.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Status of the HTTP request, where it was one.
+	HttpStatus    *int64 `protobuf:"varint,4,opt,name=http_status,json=httpStatus,proto3,oneof" json:"http_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1020,11 +1063,14 @@ func (x *Outcome) GetHttpStatus() int64 {
 // Change is one attribute before and after. An absent side is one that the source did not tell.
 type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// SCIM path or attribute name, as the source has it.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Such as "add", "replace", "remove".
-	Op     string  `protobuf:"bytes,2,opt,name=op,proto3" json:"op,omitempty"`
+	Op string `protobuf:"bytes,2,opt,name=op,proto3" json:"op,omitempty"`
+	// Before, as text or JSON.
 	Before *string `protobuf:"bytes,3,opt,name=before,proto3,oneof" json:"before,omitempty"`
-	After  *string `protobuf:"bytes,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	// After, as text or JSON.
+	After *string `protobuf:"bytes,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	// True when we computed the change and the source did not report it.
 	Derived       bool `protobuf:"varint,5,opt,name=derived,proto3" json:"derived,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1098,21 +1144,26 @@ func (x *Change) GetDerived() bool {
 
 // Hop is one link of a federation chain.
 type Hop struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Issuer string                 `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who issued the assertion.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	// "saml", "oidc", "oauth2", "ldap", "kerberos", "scim", "ssf".
 	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// Whom this issuer spoke of.
 	Subject *Principal `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
-	Session string     `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	// Session at the issuer.
+	Session string `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
 	// SAML assertion id, jti, uti.
-	Assertion     string                 `protobuf:"bytes,5,opt,name=assertion,proto3" json:"assertion,omitempty"`
-	Audience      string                 `protobuf:"bytes,6,opt,name=audience,proto3" json:"audience,omitempty"`
+	Assertion string `protobuf:"bytes,5,opt,name=assertion,proto3" json:"assertion,omitempty"`
+	// For whom it was issued.
+	Audience string `protobuf:"bytes,6,opt,name=audience,proto3" json:"audience,omitempty"`
+	// When the person authenticated there.
 	Authenticated *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=authenticated,proto3" json:"authenticated,omitempty"`
 	// The provider's name for the connection: Okta IdP id, Auth0 connection, Keycloak alias.
 	Connection string `protobuf:"bytes,8,opt,name=connection,proto3" json:"connection,omitempty"`
 	// Native id of the event that proves this hop.
-	Evidence      string    `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Evidence string `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// How this hop is known.
 	Basis         Hop_Basis `protobuf:"varint,10,opt,name=basis,proto3,enum=idlog.event.v1.Hop_Basis" json:"basis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1220,12 +1271,16 @@ func (x *Hop) GetBasis() Hop_Basis {
 
 // Correlation joins events. `session`, `root_session` and `transaction` have tags.
 type Correlation struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Session     string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	RootSession string                 `protobuf:"bytes,2,opt,name=root_session,json=rootSession,proto3" json:"root_session,omitempty"`
-	Transaction string                 `protobuf:"bytes,3,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Session at who tells of the event.
+	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// Session at the identity provider that the session came from.
+	RootSession string `protobuf:"bytes,2,opt,name=root_session,json=rootSession,proto3" json:"root_session,omitempty"`
+	// What one request or one sign-in caused, together.
+	Transaction string `protobuf:"bytes,3,opt,name=transaction,proto3" json:"transaction,omitempty"`
 	// W3C trace id, 32 hex digits.
-	TraceId       string `protobuf:"bytes,4,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	TraceId string `protobuf:"bytes,4,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// Request at who tells of the event.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1298,18 +1353,20 @@ func (x *Correlation) GetRequestId() string {
 
 // Network says where the actor came from.
 type Network struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ip            string                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
-	IpChain       []string               `protobuf:"bytes,2,rep,name=ip_chain,json=ipChain,proto3" json:"ip_chain,omitempty"`
-	UserAgent     string                 `protobuf:"bytes,3,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	Asn           *int64                 `protobuf:"varint,4,opt,name=asn,proto3,oneof" json:"asn,omitempty"`
-	Country       string                 `protobuf:"bytes,5,opt,name=country,proto3" json:"country,omitempty"`
-	Region        string                 `protobuf:"bytes,6,opt,name=region,proto3" json:"region,omitempty"`
-	City          string                 `protobuf:"bytes,7,opt,name=city,proto3" json:"city,omitempty"`
-	LatitudeE6    *int64                 `protobuf:"zigzag64,8,opt,name=latitude_e6,json=latitudeE6,proto3,oneof" json:"latitude_e6,omitempty"`
-	LongitudeE6   *int64                 `protobuf:"zigzag64,9,opt,name=longitude_e6,json=longitudeE6,proto3,oneof" json:"longitude_e6,omitempty"`
-	DeviceId      string                 `protobuf:"bytes,10,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	Proxy         *bool                  `protobuf:"varint,11,opt,name=proxy,proto3,oneof" json:"proxy,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Address of the caller, as the source saw it.
+	Ip string `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	// Addresses on the way, the caller first.
+	IpChain       []string `protobuf:"bytes,2,rep,name=ip_chain,json=ipChain,proto3" json:"ip_chain,omitempty"`
+	UserAgent     string   `protobuf:"bytes,3,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Asn           *int64   `protobuf:"varint,4,opt,name=asn,proto3,oneof" json:"asn,omitempty"`
+	Country       string   `protobuf:"bytes,5,opt,name=country,proto3" json:"country,omitempty"`
+	Region        string   `protobuf:"bytes,6,opt,name=region,proto3" json:"region,omitempty"`
+	City          string   `protobuf:"bytes,7,opt,name=city,proto3" json:"city,omitempty"`
+	LatitudeE6    *int64   `protobuf:"zigzag64,8,opt,name=latitude_e6,json=latitudeE6,proto3,oneof" json:"latitude_e6,omitempty"`
+	LongitudeE6   *int64   `protobuf:"zigzag64,9,opt,name=longitude_e6,json=longitudeE6,proto3,oneof" json:"longitude_e6,omitempty"`
+	DeviceId      string   `protobuf:"bytes,10,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	Proxy         *bool    `protobuf:"varint,11,opt,name=proxy,proto3,oneof" json:"proxy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1423,14 +1480,21 @@ func (x *Network) GetProxy() bool {
 
 // Scim is set for SCIM requests only.
 type Scim struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	Method       string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
-	ResourceType string                 `protobuf:"bytes,2,opt,name=resource_type,json=resourceType,proto3" json:"resource_type,omitempty"`
-	ResourceId   string                 `protobuf:"bytes,3,opt,name=resource_id,json=resourceId,proto3" json:"resource_id,omitempty"`
-	ExternalId   string                 `protobuf:"bytes,4,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	Path         string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
-	Status       *int64                 `protobuf:"varint,6,opt,name=status,proto3,oneof" json:"status,omitempty"`
-	ScimType     string                 `protobuf:"bytes,7,opt,name=scim_type,json=scimType,proto3" json:"scim_type,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HTTP method.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// "User", "Group" or another.
+	ResourceType string `protobuf:"bytes,2,opt,name=resource_type,json=resourceType,proto3" json:"resource_type,omitempty"`
+	// Id at the service provider.
+	ResourceId string `protobuf:"bytes,3,opt,name=resource_id,json=resourceId,proto3" json:"resource_id,omitempty"`
+	// Id at the client.
+	ExternalId string `protobuf:"bytes,4,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	// Path of the request.
+	Path string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	// HTTP status of the answer.
+	Status *int64 `protobuf:"varint,6,opt,name=status,proto3,oneof" json:"status,omitempty"`
+	// scimType of an error answer.
+	ScimType string `protobuf:"bytes,7,opt,name=scim_type,json=scimType,proto3" json:"scim_type,omitempty"`
 	// Attribute paths that the request wrote.
 	Paths         []string `protobuf:"bytes,8,rep,name=paths,proto3" json:"paths,omitempty"`
 	unknownFields protoimpl.UnknownFields

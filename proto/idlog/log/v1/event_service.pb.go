@@ -433,8 +433,10 @@ func (*Result_Error) isResult_Outcome() {}
 // Receipt proves that an event is in the log. The client checks all of it against the event that it sent.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Index int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Leaf  []byte                 `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	// Index of the event in the log.
+	Index int64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The leaf, byte for byte.
+	Leaf []byte `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
 	// Inclusion proof of the leaf, leaf side first, for the size of the checkpoint.
 	Inclusion [][]byte `protobuf:"bytes,3,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
 	// Position of the checkpoint in the answer's list.
@@ -574,7 +576,8 @@ func (x *Ticket) GetOpening() *Opening {
 // Opening is what the submitter lacks to open its own event: the seeds of the salts and our receipt time. Values
 // are never echoed.
 type Opening struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the server took the event.
 	Received *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=received,proto3" json:"received,omitempty"`
 	// One per set of owners that occurs in the event.
 	Seeds         []*Seed `protobuf:"bytes,2,rep,name=seeds,proto3" json:"seeds,omitempty"`
@@ -680,9 +683,11 @@ func (x *Seed) GetSeed() []byte {
 }
 
 type GetSourceKeysRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Log           string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log family; empty means the server's default.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// A source that the caller is bound to.
+	Source        string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -738,7 +743,8 @@ type GetSourceKeysResponse struct {
 	// Checkpoint that the inclusion proofs lead to.
 	Checkpoint []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The genesis leaf (index 0) and its inclusion proof: it names the ticket key.
-	Genesis          []byte   `protobuf:"bytes,3,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	Genesis []byte `protobuf:"bytes,3,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	// Its inclusion proof, for the size of the checkpoint.
 	GenesisInclusion [][]byte `protobuf:"bytes,4,rep,name=genesis_inclusion,json=genesisInclusion,proto3" json:"genesis_inclusion,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -933,9 +939,11 @@ func (x *TagKey) GetKey() []byte {
 }
 
 type GetEnrolmentsRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Log    string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	Source string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log family; empty means the server's default.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// A source that the caller is bound to.
+	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// Identifiers as SPEC 2.6 encodes them.
 	Identifiers   [][]byte `protobuf:"bytes,3,rep,name=identifiers,proto3" json:"identifiers,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -996,8 +1004,9 @@ func (x *GetEnrolmentsRequest) GetIdentifiers() [][]byte {
 type GetEnrolmentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One per identifier, in order.
-	Enrolments    []*Enrolment `protobuf:"bytes,1,rep,name=enrolments,proto3" json:"enrolments,omitempty"`
-	Checkpoint    []byte       `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Enrolments []*Enrolment `protobuf:"bytes,1,rep,name=enrolments,proto3" json:"enrolments,omitempty"`
+	// To which the inclusion proofs lead.
+	Checkpoint    []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1049,10 +1058,13 @@ func (x *GetEnrolmentsResponse) GetCheckpoint() []byte {
 // Enrolment is the evidence of one identifier: that its enrolment tag is its own (vrf_proof, under the VRF key of the
 // epoch's keys leaf) and the handles that were enrolled under it. No handles: never enrolled.
 type Enrolment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         int64                  `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	VrfProof      []byte                 `protobuf:"bytes,2,opt,name=vrf_proof,json=vrfProof,proto3" json:"vrf_proof,omitempty"`
-	Handles       []*Handle              `protobuf:"bytes,3,rep,name=handles,proto3" json:"handles,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key epoch of the VRF.
+	Epoch int64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Proof that the etag of the leaves is that of the identifier.
+	VrfProof []byte `protobuf:"bytes,2,opt,name=vrf_proof,json=vrfProof,proto3" json:"vrf_proof,omitempty"`
+	// Its enrolments, the oldest first.
+	Handles       []*Handle `protobuf:"bytes,3,rep,name=handles,proto3" json:"handles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1109,11 +1121,15 @@ func (x *Enrolment) GetHandles() []*Handle {
 }
 
 type Handle struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Index     int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Leaf      []byte                 `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
-	Inclusion [][]byte               `protobuf:"bytes,3,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
-	Opening   []byte                 `protobuf:"bytes,4,opt,name=opening,proto3" json:"opening,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the enrolment leaf.
+	Index int64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The enrolment leaf.
+	Leaf []byte `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	// Its inclusion proof, for the size of the checkpoint.
+	Inclusion [][]byte `protobuf:"bytes,3,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
+	// Opens the commitment of the leaf, together with the handle.
+	Opening []byte `protobuf:"bytes,4,opt,name=opening,proto3" json:"opening,omitempty"`
 	// The random handle T from which the person's tags come.
 	Handle        []byte `protobuf:"bytes,5,opt,name=handle,proto3" json:"handle,omitempty"`
 	unknownFields protoimpl.UnknownFields

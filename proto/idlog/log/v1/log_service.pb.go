@@ -68,8 +68,9 @@ func (x *GetCheckpointRequest) GetLog() string {
 }
 
 type GetCheckpointResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Checkpoint    []byte                 `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A signed note with its cosignatures.
+	Checkpoint    []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,8 +113,9 @@ func (x *GetCheckpointResponse) GetCheckpoint() []byte {
 }
 
 type WatchCheckpointsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Log           string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log family; empty means the server's default.
+	Log           string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,8 +203,10 @@ func (x *WatchCheckpointsResponse) GetCheckpoint() []byte {
 
 type GetEntryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Log   string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	Index int64                  `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// Log family; empty means the server's default.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// From 0.
+	Index int64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	// Ask for the fields of the event as well.
 	Disclose bool `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
 	// Ask for the raw bytes as well.
@@ -270,12 +274,16 @@ func (x *GetEntryRequest) GetRaw() bool {
 }
 
 type GetEntryResponse struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Leaf       []byte                 `protobuf:"bytes,1,opt,name=leaf,proto3" json:"leaf,omitempty"`
-	Inclusion  [][]byte               `protobuf:"bytes,2,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
-	Checkpoint []byte                 `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leaf, byte for byte.
+	Leaf []byte `protobuf:"bytes,1,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	// Its inclusion proof, for the size of the checkpoint.
+	Inclusion [][]byte `protobuf:"bytes,2,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
+	// To which the proof leads.
+	Checkpoint []byte `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The lines of an idlog-disclosure/v1 file, without its proof; empty unless asked for and the entry is an event.
-	Disclosure    []byte `protobuf:"bytes,4,opt,name=disclosure,proto3" json:"disclosure,omitempty"`
+	Disclosure []byte `protobuf:"bytes,4,opt,name=disclosure,proto3" json:"disclosure,omitempty"`
+	// The bytes that the source delivered, masked.
 	Raw           []byte `protobuf:"bytes,5,opt,name=raw,proto3" json:"raw,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -347,10 +355,11 @@ func (x *GetEntryResponse) GetRaw() []byte {
 }
 
 type WatchEntriesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Log           string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	From          int64                  `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
-	Disclose      bool                   `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log family; empty means the server's default.
+	Log           string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	From          int64  `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	Disclose      bool   `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,9 +493,11 @@ func (x *WatchEntriesResponse) GetDisclosure() []byte {
 }
 
 type GetInclusionProofRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Log           string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	Index         int64                  `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log family; empty means the server's default.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// From 0.
+	Index         int64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,9 +547,11 @@ func (x *GetInclusionProofRequest) GetIndex() int64 {
 }
 
 type GetInclusionProofResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Inclusion     [][]byte               `protobuf:"bytes,1,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
-	Checkpoint    []byte                 `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf side first.
+	Inclusion [][]byte `protobuf:"bytes,1,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
+	// To which the proof leads.
+	Checkpoint    []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -589,7 +602,8 @@ func (x *GetInclusionProofResponse) GetCheckpoint() []byte {
 
 type GetConsistencyProofRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Log   string                 `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// Log family; empty means the server's default.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
 	// Size of the older checkpoint.
 	From int64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
 	// Size of the newer checkpoint, which the caller then has; 0 means the newest.
@@ -650,8 +664,9 @@ func (x *GetConsistencyProofRequest) GetTo() int64 {
 }
 
 type GetConsistencyProofResponse struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Consistency [][]byte               `protobuf:"bytes,1,rep,name=consistency,proto3" json:"consistency,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Consistency proof from the smaller size to the larger.
+	Consistency [][]byte `protobuf:"bytes,1,rep,name=consistency,proto3" json:"consistency,omitempty"`
 	// The newest checkpoint if it is the newer one; empty if the caller named a size.
 	Checkpoint    []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -26,6 +26,7 @@ const (
 type Reason int32
 
 const (
+	// Never sent.
 	Reason_REASON_UNSPECIFIED Reason = 0
 	// A field breaks a rule of the schema; BadRequest names its path. Mend the event.
 	Reason_REASON_FIELD_INVALID Reason = 1
@@ -37,15 +38,19 @@ const (
 	Reason_REASON_ID_CONFLICT Reason = 4
 	// The event was logged and a person of it has been erased since. Metadata "index".
 	Reason_REASON_SUBJECT_ERASED Reason = 5
-	Reason_REASON_LOG_UNKNOWN    Reason = 6
+	// This server has no log of that family.
+	Reason_REASON_LOG_UNKNOWN Reason = 6
+	// The log has no source of that name.
 	Reason_REASON_SOURCE_UNKNOWN Reason = 7
 	// The caller is not bound to this source.
 	Reason_REASON_SOURCE_NOT_BOUND Reason = 8
-	Reason_REASON_UNAUTHENTICATED  Reason = 9
+	// The caller is nobody that the server knows. It is not told why.
+	Reason_REASON_UNAUTHENTICATED Reason = 9
 	// Too much is waiting for the witness quorum. Retry after RetryInfo.
 	Reason_REASON_BACKLOG_FULL Reason = 10
 	// The log refused to sign, or its disk is full: it serves reads only, until an operator acts.
-	Reason_REASON_READ_ONLY     Reason = 11
+	Reason_REASON_READ_ONLY Reason = 11
+	// The server ends. Retry after RetryInfo, it or another one.
 	Reason_REASON_SHUTTING_DOWN Reason = 12
 	// No published entry has this index.
 	Reason_REASON_INDEX_OUT_OF_RANGE Reason = 13
@@ -57,6 +62,7 @@ const (
 	Reason_REASON_DATA_LOSS Reason = 16
 	// More calls or bytes in flight than the caller may have. Retry after RetryInfo.
 	Reason_REASON_OVERLOAD Reason = 17
+	// A fault of the server, which is in its log under the request id.
 	Reason_REASON_INTERNAL Reason = 18
 	// The source gives no id, type, class or outcome, or another mandatory field is missing.
 	Reason_REASON_FIELD_MISSING Reason = 19
