@@ -412,6 +412,44 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestBigSizes: a tree of any size below 2^63 is cosigned; its nodes are made up,
+// for no witness sees entries.
+func TestBigSizes(t *testing.T) {
+	l := newLog(t, "log.example/a")
+	w := start(t, newDir(t), keys(t, checkpoint.Ed25519), l)
+	at, root := int64(0), tlog.Hash{}
+	add := func(size int64, proof ...tlog.Hash) reply {
+		t.Helper()
+		return w.add(body(at, proof, l.sign(fmt.Sprintf("%s\n%d\n%v\n", l.origin, size, root))))
+	}
+	for _, size := range []int64{1 << 31, 1 << 32, 1 << 53, 1 << 62} {
+		old := root
+		if at == 0 {
+			root = tlog.RecordHash([]byte("first"))
+			if got := add(size); got.Status != 200 {
+				t.Fatalf("%d: %+v", size, got)
+			}
+			at = size
+			continue
+		}
+		// Every level between the two is the old tree on the left, made up on the right.
+		var proof []tlog.Hash
+		root = old
+		for s := at; s < size; s *= 2 {
+			right := tlog.RecordHash(fmt.Appendf(nil, "right of %d", s))
+			proof = append(proof, right)
+			root = tlog.NodeHash(root, right)
+		}
+		if got := add(size, proof...); got.Status != 200 {
+			t.Fatalf("%d: %+v", size, got)
+		}
+		at = size
+	}
+	if got := w.add(body(at, nil, l.sign(fmt.Sprintf("%s\n%s\n%v\n", l.origin, "9223372036854775808", root)))); got.Status != 400 {
+		t.Errorf("2^63: %+v", got)
+	}
+}
+
 func TestMethodsAndPaths(t *testing.T) {
 	l := newLog(t, "log.example/a").grow(3, "a")
 	w := start(t, newDir(t), keys(t, checkpoint.Ed25519), l)
