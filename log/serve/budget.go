@@ -16,6 +16,8 @@ type Limits struct {
 	Calls   Bound // calls being answered, streams apart: 4096 and 2048
 	Streams Bound // open streams: 1024 and 256
 	Bytes   Bound // bytes of requests being answered: 256 MiB and 128 MiB
+	// EventsPerSecond is how many events each principal may submit in the long run; 0 is no limit.
+	EventsPerSecond int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -37,16 +39,23 @@ func (b Bound) or(total, each int64) Bound {
 
 // budget counts one kind of thing against its bound.
 type budget struct {
-	what  string // in the refusal: "calls", "streams", "bytes"
-	bound Bound
+	what string // in the refusal: "calls", "streams", "bytes"
 
-	mu   sync.Mutex // guards what follows
-	used int64
-	by   map[string]int64 // principals that hold something; others are absent
+	mu    sync.Mutex // guards what follows
+	bound Bound
+	used  int64
+	by    map[string]int64 // principals that hold something; others are absent
 }
 
 func newBudget(what string, bound Bound) *budget {
 	return &budget{what: what, bound: bound, by: make(map[string]int64)}
+}
+
+// set changes the bound. What is held already stays so.
+func (b *budget) set(bound Bound) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bound = bound
 }
 
 // take reserves n for the principal and returns how to give it back, or

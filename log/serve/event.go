@@ -121,6 +121,9 @@ func (es *eventService) submit(ctx context.Context, req *logv1.SubmitEventsReque
 		return nil, err
 	}
 	c := callOf(ctx)
+	if err := es.s.pace.take(c.principal, len(req.GetEvents())); err != nil {
+		return nil, err
+	}
 	answers, err := l.Events.Submit(ctx, ingest.Request{
 		Source:    req.GetSource(),
 		Principal: c.principal,

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,7 +30,7 @@ const (
 	maxAnswer     = 32 << 20 // bytes of an answer: 500 receipts, or an entry with its raw bytes
 	maxConns      = 2048     // connections open at once; more wait to be accepted
 	healthEvery   = 250 * time.Millisecond
-	drainAtMost   = 30 * time.Second       // for calls in flight, then they are cut
+	drainAtMost   = 30 * time.Second       // for calls in flight unless configured, then they are cut
 	partAfter     = 500 * time.Millisecond // from the drain until those who watch health are let go
 	maxStreamsPer = 256                    // calls open on one connection
 	maxHeaderList = 16 << 10
@@ -66,6 +67,10 @@ type Config struct {
 	Reflection bool
 	// Limits; zero values mean the defaults.
 	Limits Limits
+	// DrainTimeout is how long Serve waits for calls in flight at its end; 0 means 30 s.
+	DrainTimeout time.Duration
+	// Metrics are told of every call; nil tells nobody.
+	Metrics *Metrics
 	// Logger of failures that are ours. Nil discards them.
 	Logger *slog.Logger
 }
@@ -82,7 +87,9 @@ type Server struct {
 	calls     *budget
 	streams   *budget
 	bytes     *budget
+	pace      *pace
 	panics    atomic.Int64
+	drainFor  time.Duration
 
 	draining context.Context // ends when Serve begins to drain
 	drain    context.CancelFunc
@@ -109,6 +116,7 @@ func New(c Config) (*Server, error) {
 	}
 	limits := c.Limits.withDefaults()
 	s.calls, s.streams, s.bytes = newBudget("calls", limits.Calls), newBudget("streams", limits.Streams), newBudget("bytes", limits.Bytes)
+	s.pace, s.drainFor = newPace(limits.EventsPerSecond), cmp.Or(c.DrainTimeout, drainAtMost)
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.parting, s.part = context.WithCancel(context.Background())
 
@@ -121,7 +129,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving: compiling the rules of requests: %w", err)
 	}
-	s.grpc = grpc.NewServer(s.options(c.TLS)...)
+	s.grpc = grpc.NewServer(append(s.options(c.TLS), s.interceptors(c.Metrics)...)...)
 	logv1.RegisterEventServiceServer(s.grpc, &eventService{s: s})
 	logv1.RegisterLogServiceServer(s.grpc, &logService{s: s})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
@@ -130,6 +138,9 @@ func New(c Config) (*Server, error) {
 	}
 	if s.methods, err = methodTable(s.grpc); err != nil {
 		return nil, fmt.Errorf("serving: %w", err)
+	}
+	if c.Metrics != nil {
+		c.Metrics.calls.InitializeMetrics(s.grpc)
 	}
 	s.reportHealth()
 	return s, nil
@@ -149,8 +160,6 @@ func (s *Server) options(conf *tls.Config) []grpc.ServerOption {
 			MaxConnectionAgeGrace: 30 * time.Second,
 		}),
 		grpc.InTapHandle(s.tap),
-		grpc.UnaryInterceptor(s.unary),
-		grpc.StreamInterceptor(s.stream),
 	}
 	if conf != nil {
 		return append(opts, grpc.Creds(handshake{credentials.NewTLS(conf)}))
@@ -160,7 +169,7 @@ func (s *Server) options(conf *tls.Config) []grpc.ServerOption {
 
 // Serve accepts calls on l until ctx ends. Then health says NOT_SERVING, open
 // streams are ended with SHUTTING_DOWN, no new call is accepted, and those in
-// flight are answered, for at most 30 seconds; so the logs must run on until
+// flight are answered, for at most the drain timeout; so the logs must run on until
 // Serve returns. It returns nil after a drain and owns l. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -200,7 +209,7 @@ func (s *Server) stop() {
 	part := time.AfterFunc(partAfter, s.part)
 	defer part.Stop()
 	// A stream handler that does not hear draining, or a caller that does not read, is cut.
-	cut := time.AfterFunc(drainAtMost, s.grpc.Stop)
+	cut := time.AfterFunc(s.drainFor, s.grpc.Stop)
 	defer cut.Stop()
 	s.grpc.GracefulStop()
 }
@@ -217,6 +226,16 @@ func (s *Server) reportHealth() {
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(logv1.LogService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(logv1.EventService_ServiceDesc.ServiceName, events)
+}
+
+// SetLimits changes what callers may hold at once, from the next call on; zero
+// values mean the defaults.
+func (s *Server) SetLimits(l Limits) {
+	l = l.withDefaults()
+	s.calls.set(l.Calls)
+	s.streams.set(l.Streams)
+	s.bytes.set(l.Bytes)
+	s.pace.set(l.EventsPerSecond)
 }
 
 // Panics counts handlers that panicked and were recovered. It should be 0.
