@@ -5,8 +5,8 @@
 // Data goes to standard output, all else to standard error. The exit code says
 // what kind of failure it was: see the codes of cmd/internal/serve.
 //
-// Each command is a file of its name: submit, read (what asks a log) and
-// offline (what needs no log). What they share is session, which is what a
+// Each command is a file of its name: submit, read (what asks a log), audit
+// (what watches one as a whole) and offline (what needs none). What they share is session, which is what a
 // command starts from, and report, which is how it says what it found.
 package main
 
@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/idlog/audit"
 	"idlog/cmd/idlog/offline"
 	"idlog/cmd/idlog/read"
 	"idlog/cmd/idlog/report"
@@ -62,7 +63,7 @@ func command(s *session.Session, getenv func(string) string) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
 	s.Flags(root, getenv)
 	root.AddCommand(submit.Command(s), read.Get(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
-		offline.Verify(s), offline.Policy(s), offline.Key(s))
+		audit.Audit(s), offline.Verify(s), offline.Policy(s), offline.Key(s))
 	usage(root)
 	return root
 }

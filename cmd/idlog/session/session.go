@@ -107,20 +107,25 @@ func (s *Session) Client() (*client.Client, error) {
 			Remedy: "--server HOST:PORT, or IDLOG_SERVER in the environment",
 		}
 	}
+	conf, err := s.TLS()
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.Trust()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{Target: s.Server, TLS: conf, Log: s.Log, Policy: p, State: state, Attempts: attempts})
+}
+
+// Trust opens what was seen before.
+func (s *Session) Trust() (*trust.State, error) {
 	if s.State == "" {
 		return nil, &serve.ExitError{
 			Code: serve.CodeUsage, Err: fmt.Errorf("no folder for what was seen before"), Remedy: "--state DIR",
 		}
 	}
-	conf, err := s.TLS()
-	if err != nil {
-		return nil, err
-	}
-	state, err := trust.Open(s.State)
-	if err != nil {
-		return nil, err
-	}
-	return client.New(client.Config{Target: s.Server, TLS: conf, Log: s.Log, Policy: p, State: state, Attempts: attempts})
+	return trust.Open(s.State)
 }
 
 // With connects, calls f once, bounded by --timeout, and closes the connection.
