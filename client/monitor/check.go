@@ -1,0 +1,213 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"idlog/proto/checkpoint"
+	"idlog/proto/leaf"
+	"idlog/proto/policy"
+	"idlog/proto/tile"
+)
+
+const (
+	// stepBundles are read, judged, delivered for and remembered together: a crash
+	// costs reading so many again, and memory holds the facts of so many.
+	stepBundles = 64
+	// readers fetch and parse at once.
+	readers = 4
+	// longestCheck is how long entries are checked before the newest checkpoint is
+	// looked at again.
+	longestCheck = 5 * time.Second
+)
+
+// fact is what the rules need of one entry.
+type fact struct {
+	index    int64
+	hash     leaf.Hash
+	leaf     leaf.Leaf // nil if it is none; an event's without the tags of persons
+	problems []problem
+}
+
+// problem is a rule that an entry breaks.
+type problem struct{ kind, text string }
+
+// check reads the entries that are not checked yet, up to the size that was
+// accepted. It returns true if there is more.
+func (m *Monitor) check(ctx context.Context, t tree) (more bool, err error) {
+	began, limit := time.Now(), min(m.at.head.Size, t.Checkpoint.Size)
+	var pool [readers]*tile.Reader
+	for i := range pool {
+		pool[i] = tile.NewReader(t.Checkpoint, m.site.Tile)
+	}
+	for m.at.checked < limit {
+		if time.Since(began) > longestCheck {
+			return true, nil
+		}
+		from := m.at.checked
+		to := min(limit, (from/tile.Width+stepBundles)*tile.Width)
+		facts, err := m.read(ctx, pool[:], from, to)
+		if err != nil {
+			return false, err
+		}
+		if err := m.step(ctx, t, facts); err != nil {
+			return false, err
+		}
+		if m.cfg.Progress != nil {
+			m.cfg.Progress(m.at.checked, t.Checkpoint.Size)
+		}
+	}
+	return false, nil
+}
+
+// read reads the entries [from, to), each bundle by one of the readers.
+func (m *Monitor) read(ctx context.Context, pool []*tile.Reader, from, to int64) ([]fact, error) {
+	facts := make([]fact, to-from)
+	g, ctx := errgroup.WithContext(ctx)
+	for i, r := range pool {
+		g.Go(func() error {
+			for n := from/tile.Width + int64(i); n*tile.Width < to; n += int64(len(pool)) {
+				for e, err := range r.Entries(ctx, max(from, n*tile.Width), min(to, (n+1)*tile.Width)) {
+					if err != nil {
+						return err
+					}
+					facts[e.Index-from] = m.factOf(e)
+				}
+			}
+			return nil
+		})
+	}
+	return facts, g.Wait()
+}
+
+// step judges entries, delivers what it finds, and moves the cursor past them.
+func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
+	j := judge{Monitor: m, tree: t, after: m.at.after}
+	for i := range facts {
+		if err := j.entry(ctx, &facts[i]); err != nil {
+			return err
+		}
+		if j.stops {
+			break // what is beyond a contradiction is not looked at
+		}
+	}
+	if err := m.settle(ctx, j.found); err != nil {
+		return err
+	}
+	for _, f := range j.found {
+		if f.Severity == Fault {
+			m.faults++
+		}
+	}
+	// If we die here all of it was delivered, and is found again under its ids.
+	j.batch.Checked = facts[len(facts)-1].index + 1
+	if err := m.memory.Commit(&j.batch); err != nil {
+		return &StateError{err}
+	}
+	// If we die here the entries are read again, and found to be remembered.
+	next := *m.at
+	next.checked, next.after = j.batch.Checked, j.after
+	return m.keep(&next)
+}
+
+// span is how far apart in time two archived checkpoints may be that bound the
+// entries between them, where the archive has closer ones.
+const span = 30 * time.Second
+
+// segment is the entries up to an archived checkpoint, from the one before.
+type segment struct {
+	to     int64
+	before time.Time // entries below to were logged before it; zero if nothing says
+}
+
+// bound sees to it that the segment of an entry is known.
+//
+// SPEC F13: an entry is later than the cosignatures of the largest archived
+// checkpoint that lacks it, and not later than those of the smallest that has
+// it. Both times are those at which a quorum vouched, so that no single witness
+// moves them.
+func (j *judge) bound(ctx context.Context, index int64) error {
+	m := j.Monitor
+	for index >= m.segment.to {
+		if m.segment.before.After(j.after) {
+			j.after = m.segment.before
+		}
+		next, err := m.archived(ctx, j.tree, index, j.after)
+		if err != nil {
+			return err
+		}
+		m.segment = next
+	}
+	return nil
+}
+
+// archived finds the segment that begins at index. The archive may have a
+// checkpoint for every entry; the stride is adapted so that few of them are
+// asked for, span apart or as close as they are.
+func (m *Monitor) archived(ctx context.Context, t tree, index int64, after time.Time) (segment, error) {
+	newest := segment{t.Checkpoint.Size, t.Oldest()}
+	if newest.before.IsZero() {
+		return newest, nil // the policy asks for no witness, so nobody says when
+	}
+	for {
+		next := newest
+		v, err := m.fromArchive(ctx, min(index+m.stride, t.Checkpoint.Size), t.Checkpoint.Size)
+		if err != nil {
+			return segment{}, err
+		}
+		if v != nil && v.head.Size <= t.Checkpoint.Size {
+			next = segment{v.head.Size, v.before}
+		}
+		gap := next.before.Sub(after)
+		if m.stride > 1 && gap > span {
+			m.stride = max(1, m.stride/8)
+			continue
+		}
+		if gap < span/2 {
+			m.stride = min(2*m.stride, 1<<16)
+		}
+		if v != nil && v.head.Size <= t.Checkpoint.Size {
+			// It was let out once, so it is held to like any other.
+			if err := m.continues(ctx, t, view{who: "the archive", head: v.head, note: v.note}); err != nil {
+				return segment{}, err
+			}
+		}
+		return next, nil
+	}
+}
+
+// old is a checkpoint of the archive.
+type old struct {
+	head   checkpoint.Checkpoint
+	note   []byte
+	before time.Time
+}
+
+// fromArchive returns the archived checkpoint of the smallest size that is at
+// least size and has a quorum, nil if there is none. Where the policy was another
+// one once, it looks further and further on.
+func (m *Monitor) fromArchive(ctx context.Context, size, most int64) (*old, error) {
+	for step := int64(1); ; step *= 2 {
+		path := fmt.Sprintf("archive/%d", size)
+		v, err := m.verified(ctx, path)
+		switch q, lacks := errors.AsType[*policy.QuorumError](err); {
+		case lacks && q.Size >= size && q.Size+step <= most:
+			size = q.Size + step
+			continue
+		case lacks, errors.Is(err, fs.ErrNotExist):
+			m.noArchive = err
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case v.Checkpoint.Size < size:
+			return nil, &unverifiedError{path, fmt.Errorf("it is of size %d", v.Checkpoint.Size)}
+		}
+		m.noArchive = nil
+		return &old{v.Checkpoint, v.Note, v.Oldest()}, nil
+	}
+}
