@@ -355,6 +355,10 @@ func (l *Log) Release(size int64) {
 	}
 }
 
+// VKeys returns the public keys that sign this log, the primary first. They are
+// not to be changed.
+func (l *Log) VKeys() []string { return l.cfg.VKeys }
+
 // Witnesses says how the witnesses stand. It may be called from any goroutine.
 func (l *Log) Witnesses() quorum.Status { return l.witnesses.Status() }
 

@@ -4,6 +4,8 @@
 //	idlogd dev                     a log, three witnesses and sample events on this machine
 //	idlogd init --dir DIR ...      make a new log and its configuration
 //	idlogd serve --config FILE     serve it
+//	idlogd backup --to DIR         copy it to a folder, while it is served or not
+//	idlogd restore --from DIR      put it back
 //	idlogd clear-refusal           let a log sign again that refused to
 //	idlogd config check|print      judge a configuration
 //	idlogd version
@@ -44,7 +46,7 @@ func run(ctx context.Context, env serve.Env) error {
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
-	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), clearRefusalCommand(env), configCommand(env), versionCommand(env))
+	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), clearRefusalCommand(env), configCommand(env), versionCommand(env))
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command ") {
 		err = serve.Usagef("%w", err)

@@ -100,21 +100,8 @@ func Open(ctx context.Context, l *config.Log, withoutWitness []string, logger *s
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	conf, err := logConfig(l, withoutWitness, logger)
+	ticket, err := in.openStores(ctx, withoutWitness, logger)
 	if err != nil {
-		return in, err
-	}
-	ticket, master, err := secrets(l)
-	if err != nil {
-		return in, err
-	}
-	if in.Log, err = ilog.Open(ctx, conf); err != nil {
-		return in, err
-	}
-	if in.Vault, err = vault.Open(l.Subjects, master, logger); err != nil {
-		return in, err
-	}
-	if in.Journal, err = journal.Open(l.Journal, logger); err != nil {
 		return in, err
 	}
 	sources := make([]ingest.Source, len(l.Sources))

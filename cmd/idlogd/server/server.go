@@ -21,9 +21,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"idlog/cmd/idlogd/config"
+	"idlog/cmd/idlogd/control"
 	"idlog/cmd/idlogd/instance"
 	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
+	"idlog/log/backup"
 	api "idlog/log/serve"
 	"idlog/log/serve/gateway"
 	"idlog/log/serve/tiles"
@@ -106,6 +108,14 @@ func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
 		defer context.AfterFunc(life, stop)() // a log failed
 		fronts, front := errgroup.WithContext(front)
 		fronts.Go(func() error { return server.Serve(front, listeners.grpc) })
+		for _, in := range instances {
+			fronts.Go(func() error {
+				if err := control.Serve(front, in.Conf.Dir, func() backup.Source { return in.Source(c.File) }); err != nil {
+					o.logger.Warn("commands cannot reach this server: a backup needs it stopped", "log", in.Conf.Family, "error", err.Error())
+				}
+				return nil
+			})
+		}
 		fronts.Go(func() error { return serve.HTTP(front, listeners.http, conf, handler(instances, json), o.logger) })
 		return fronts.Wait()
 	})
@@ -145,7 +155,10 @@ func tlsFiles(t config.TLS) serve.TLSFiles {
 // opening gives the errors of opening a log their exit code.
 func opening(c *config.Config, err error) error {
 	var refused *ilog.RefusedError
+	var unfinished *backup.RefusedError
 	switch {
+	case errors.As(err, &unfinished):
+		return &serve.ExitError{Code: serve.CodeInit, Err: fmt.Errorf("%s: %s", unfinished.File, unfinished.Problem), Remedy: unfinished.Remedy}
 	case errors.Is(err, ilog.ErrNotInitialised):
 		return &serve.ExitError{Code: serve.CodeInit, Err: err,
 			Remedy: fmt.Sprintf("look whether the right disk is mounted; a new log is made by idlogd init --dir DIR --family FAMILY, and %s is not one", c.File)}
