@@ -82,10 +82,7 @@ func (c *Checker) Check(sent *Submission, r *logv1.Receipt, cp *policy.Verified)
 	// 6. SPEC: "persons: TagFn over the principals of my fields gives the identifiers; for each: pi verifies to an
 	// etag of an included enrolment with index < mine, commit opens to T, tags 2/3 from T". All but the index was
 	// checked when the enrolments came; a person with several has the one that the leaf was tagged with.
-	if sent.received >= 0 {
-		sent.fields[sent.received].Value = seal.Time(at.UnixNano())
-	}
-	tagged, err := event.Tag(sent.Event, sent.fields, keys.neutral, func(id subject.Identifier) ([32]byte, bool) {
+	tagged, err := sent.roll.Tag(sent.stamp(at), keys.neutral, func(id subject.Identifier) ([32]byte, bool) {
 		return c.handleOf(id, ev, r.GetIndex())
 	})
 	if unknown, ok := errors.AsType[*event.UnknownPersonError](err); ok {

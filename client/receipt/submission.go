@@ -1,8 +1,7 @@
 package receipt
 
 import (
-	"slices"
-	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -20,9 +19,9 @@ type Submission struct {
 	// Persons are the identifiers of all its persons, each once.
 	Persons []subject.Identifier
 
-	sent     []seal.Field // ascending, without owners
-	fields   []seal.Field // those, and what a server adds; a check sets their owners
-	received int          // where a check sets the value of times.received in fields; -1 if that was sent
+	roll   *event.Roll
+	sent   []seal.Field // ascending, without owners
+	fields []seal.Field // those, and what a server adds, with owners; each check makes them anew
 }
 
 // Read reads an event that is to be sent. The event is the caller's and must not change while the submission is used.
@@ -36,38 +35,20 @@ func Read(e *eventv1.Event) (*Submission, error) {
 	if s.sent, err = event.Fields(e); err != nil {
 		return nil, err
 	}
-	persons, err := event.Persons(e)
-	if err != nil {
+	if s.roll, err = event.NewRoll(e); err != nil {
 		return nil, err
 	}
-	for _, p := range persons {
-		s.name(p.Primary)
-		for _, id := range p.Secondary {
-			s.name(id)
-		}
-	}
-	// SPEC 2.2: "Server-added fields are exactly schema, times.received, and mapper = direct/1 where none was sent."
-	s.fields = append(make([]seal.Field, 0, len(s.sent)+3), s.sent...)
-	s.add("mapper", seal.String(event.DirectMapper))
-	s.add("schema", seal.String(event.Schema))
-	s.received = s.add("times.received", nil) // the last to be added: nothing moves it any more
+	s.Persons = s.roll.Identifiers
 	return s, nil
 }
 
-func (s *Submission) name(id subject.Identifier) {
-	if !slices.Contains(s.Persons, id) {
-		s.Persons = append(s.Persons, id)
+// stamp makes the fields that a server which received the event at a time has committed to.
+func (s *Submission) stamp(at time.Time) []seal.Field {
+	if s.fields == nil {
+		s.fields = make([]seal.Field, 0, len(s.sent)+len(event.ServerPaths))
 	}
-}
-
-// add puts a field that a server adds at its place, which it returns, or does nothing and returns -1 if it was sent.
-func (s *Submission) add(path string, v seal.Value) int {
-	i, sent := slices.BinarySearchFunc(s.fields, path, func(f seal.Field, path string) int { return strings.Compare(f.Path, path) })
-	if sent {
-		return -1
-	}
-	s.fields = slices.Insert(s.fields, i, seal.Field{Path: path, Value: v})
-	return i
+	s.fields = event.StampFields(append(s.fields[:0], s.sent...), at)
+	return s.fields
 }
 
 // Size is that of the event in a call, in bytes.
