@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"idlog/client/monitor/memory"
 	"idlog/proto/checkpoint"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -32,6 +33,15 @@ type fact struct {
 	hash     leaf.Hash
 	leaf     leaf.Leaf // nil if it is none; an event's without the tags of persons
 	problems []problem
+	keys     []remembered // of an event: its id, if it has one, and its digest
+}
+
+// remembered is a key of an event and where it was first seen, in the steps
+// before this one.
+type remembered struct {
+	key   memory.Key
+	first memory.Place
+	known bool
 }
 
 // problem is a rule that an entry breaks.
@@ -76,13 +86,38 @@ func (m *Monitor) read(ctx context.Context, pool []*tile.Reader, from, to int64)
 					if err != nil {
 						return err
 					}
-					facts[e.Index-from] = m.factOf(e)
+					f := m.factOf(e)
+					if err := m.recall(&f); err != nil {
+						return err
+					}
+					facts[e.Index-from] = f
 				}
 			}
 			return nil
 		})
 	}
 	return facts, g.Wait()
+}
+
+// recall looks an event up in the memory. It is done here, by several at once,
+// because it is most of the work.
+func (m *Monitor) recall(f *fact) error {
+	e, ok := f.leaf.(*leaf.Event)
+	if !ok {
+		return nil
+	}
+	if len(e.Tags) > 0 && e.Tags[0].Field == 1 {
+		f.keys = append(f.keys, remembered{key: memory.ID(e.Source, e.Tags[0].Value)})
+	}
+	f.keys = append(f.keys, remembered{key: memory.Fields(e.Fields)})
+	for i := range f.keys {
+		k := &f.keys[i]
+		var err error
+		if k.first, k.known, err = m.memory.Find(&memory.Batch{}, k.key); err != nil {
+			return &StateError{err}
+		}
+	}
+	return nil
 }
 
 // step judges entries, delivers what it finds, and moves the cursor past them.

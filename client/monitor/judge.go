@@ -151,7 +151,7 @@ func (j *judge) entry(ctx context.Context, f *fact) error {
 		err = j.enrolled(f, l.Enrolments)
 	case *leaf.Event:
 		if err = j.announcedFor(f, l); err == nil {
-			err = j.event(ctx, f, l)
+			err = j.event(ctx, f)
 		}
 	}
 	return err
@@ -159,14 +159,13 @@ func (j *judge) entry(ctx context.Context, f *fact) error {
 
 // event holds an event to the first one with its id, and if that is itself, to
 // the first one with its digest.
-func (j *judge) event(ctx context.Context, f *fact, l *leaf.Event) error {
-	if len(l.Tags) > 0 && l.Tags[0].Field == 1 {
-		if first, err := j.once(ctx, f, memory.ID(l.Source, l.Tags[0].Value)); err != nil || !first {
+func (j *judge) event(ctx context.Context, f *fact) error {
+	for _, k := range f.keys {
+		if first, err := j.once(ctx, f, k); err != nil || !first {
 			return err
 		}
 	}
-	_, err := j.once(ctx, f, memory.Fields(l.Fields))
-	return err
+	return nil
 }
 
 // time holds `received` to the cosignatures before and after.
@@ -340,13 +339,14 @@ func (j *judge) enrolled(f *fact, hashes []leaf.Hash) error {
 //
 // SPEC 2.10: the bytes of a leaf are fixed before it is added, so one that is
 // added twice is the same leaf.
-func (j *judge) once(ctx context.Context, f *fact, k memory.Key) (bool, error) {
-	first, known, err := j.find(k)
+func (j *judge) once(ctx context.Context, f *fact, k remembered) (bool, error) {
+	first, known := k.first, k.known
+	if !known {
+		first, known = j.batch.Learned(k.key)
+	}
 	switch {
-	case err != nil:
-		return false, err
 	case !known:
-		j.batch.Learn(k, memory.Place{Index: f.index, Hash: f.hash})
+		j.batch.Learn(k.key, memory.Place{Index: f.index, Hash: f.hash})
 		return true, nil
 	case first.Index == f.index:
 		return true, nil // a step that was cut off, again

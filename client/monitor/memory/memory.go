@@ -4,17 +4,21 @@
 // It trusts its directory. What [Store.Commit] returned for is on disk; after a
 // crash the store is as it was before a commit or after it, never between. A
 // batch that is committed twice is as one that is committed once: the first
-// place of a key is kept. A Store belongs to one goroutine, and its directory to
-// one Store.
+// place of a key is kept. Find may be called concurrently, with batches that
+// nobody changes meanwhile; all else belongs to one goroutine, and the directory
+// to one Store.
 package memory
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -122,7 +126,7 @@ func (s *Store) Checked() int64 { return s.checked }
 // Find returns the first place of a key, in the store or else in the batch, and
 // false if there is none.
 func (s *Store) Find(b *Batch, k Key) (Place, bool, error) {
-	if p, ok := b.places[k]; ok {
+	if p, ok := b.Learned(k); ok {
 		return p, true, nil
 	}
 	value, err := s.get(k[:])
@@ -133,6 +137,12 @@ func (s *Store) Find(b *Batch, k Key) (Place, bool, error) {
 		return Place{}, false, errors.New("reading memory: a value is damaged")
 	}
 	return Place{Index: int64(binary.BigEndian.Uint64(value)), Hash: leaf.Hash(value[8:])}, true, nil
+}
+
+// Learned returns the place of a key in the batch, and false if there is none.
+func (b *Batch) Learned(k Key) (Place, bool) {
+	p, ok := b.places[k]
+	return p, ok
 }
 
 // Learn adds a place that Find did not find to the batch.
@@ -148,7 +158,9 @@ func (s *Store) Commit(b *Batch) error {
 	w := s.db.NewBatchWithSize(len(b.places)*80 + 64)
 	defer w.Close()
 	var value [8 + sha256.Size]byte
-	for k, p := range b.places {
+	// In their order they cost the database half as much.
+	for _, k := range slices.SortedFunc(maps.Keys(b.places), func(a, b Key) int { return bytes.Compare(a[:], b[:]) }) {
+		p := b.places[k]
 		binary.BigEndian.PutUint64(value[:], uint64(p.Index))
 		copy(value[8:], p.Hash[:])
 		if err := w.Set(k[:], value[:], nil); err != nil {
