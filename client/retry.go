@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -29,18 +30,22 @@ const (
 // nobody.
 func retry(ctx context.Context, attempts int, op func(context.Context) error) error {
 	pause := firstPause
+	var last error // what an earlier try said
 	for try := 1; ; try++ {
 		err := op(ctx)
 		if err == nil {
 			return nil
 		}
-		if code := status.Code(err); ctx.Err() != nil && (code == codes.Canceled || code == codes.DeadlineExceeded) {
-			return ctx.Err() // said plainer
+		end, bounded := ctx.Deadline()
+		over := ctx.Err() != nil || bounded && !time.Now().Before(end)
+		if code := status.Code(err); over && (code == codes.Canceled || code == codes.DeadlineExceeded) {
+			return ended(ctx, last)
 		}
 		wait, again := transient(err)
-		if !again || ctx.Err() != nil {
+		if !again || over {
 			return err
 		}
+		last = err
 		if attempts > 0 && try >= attempts {
 			return fmt.Errorf("%w after %d attempts: %w", errGaveUp, try, err)
 		}
@@ -51,13 +56,22 @@ func retry(ctx context.Context, attempts int, op func(context.Context) error) er
 			wait = pause/2 + rand.N(pause)
 			pause = min(2*pause, maxPause)
 		}
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait {
+		if bounded && time.Until(end) < wait {
 			return fmt.Errorf("%w after %d attempts, as the deadline is near: %w", errGaveUp, try, err)
 		}
-		if err := sleep(ctx, wait); err != nil {
-			return err
+		if sleep(ctx, wait) != nil {
+			return ended(ctx, last)
 		}
 	}
+}
+
+// ended is the plain error of a context that is over, with what stood in the way before.
+func ended(ctx context.Context, last error) error {
+	err := cmp.Or(ctx.Err(), context.DeadlineExceeded) // whose timer may be a moment late
+	if last != nil {
+		return fmt.Errorf("%w; before that: %w", err, last)
+	}
+	return err
 }
 
 // try sends one request once.

@@ -194,9 +194,10 @@ func (c *Client) heard(f *followed, r Result) {
 	case isRefused && !past && !passes(refused):
 		*f.result, f.over = r, true
 	default:
-		f.trouble = nil
-		if _, promised := errors.AsType[*Ticket](r.Err); !promised {
-			f.trouble = r.Err
+		if _, promised := errors.AsType[*Ticket](r.Err); promised {
+			f.trouble = nil
+		} else if f.trouble == nil || !errors.Is(r.Err, context.Canceled) {
+			f.trouble = r.Err // that the caller has had enough explains nothing
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (op *Operator) neutral() event.NeutralKeys {
 // log makes and appends the leaf of an event, with the lie that is asked for.
 func (op *Operator) log(sent *eventv1.Event) (*logged, error) {
 	e := proto.CloneOf(sent)
-	received := time.Now()
+	received := op.now()
 	ev := &leaf.Event{Log: Family, Source: Source, Assurance: leaf.AssuranceUnauthenticated, Keys: 1}
 	switch op.Lie {
 	case "other value":
@@ -120,7 +120,9 @@ func (op *Operator) log(sent *eventv1.Event) (*logged, error) {
 	if rec.leaf, err = ev.Format(); err != nil {
 		return nil, err
 	}
-	rec.index = op.Add(rec.leaf)
+	if rec.index = -1; op.Lie != "broken promise" {
+		rec.index = op.Add(rec.leaf)
+	}
 	if late {
 		for id, p := range people {
 			etag, pi, _ := op.vrf.Prove(id)
@@ -130,7 +132,10 @@ func (op *Operator) log(sent *eventv1.Event) (*logged, error) {
 			op.people[id] = p
 		}
 	}
-	op.events[rec.index], op.byID[sent.GetSource().GetNativeId()] = rec, rec
+	op.byID[sent.GetSource().GetNativeId()] = rec
+	if rec.index >= 0 {
+		op.events[rec.index] = rec
+	}
 	return rec, nil
 }
 

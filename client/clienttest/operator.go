@@ -33,6 +33,7 @@ import (
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
+	"idlog/proto/prototest"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
@@ -56,7 +57,7 @@ type Operator struct {
 	Policy *policy.Policy // the log's key, and two of three witnesses
 
 	signer    note.Signer
-	witnesses []note.Signer
+	witnesses []prototest.Key
 	ticket    note.Signer
 	ticketKey string
 	epoch     tag.Key
@@ -77,6 +78,8 @@ type Operator struct {
 	Refuse  int            // how many unary calls are still to be answered UNAVAILABLE
 	Quorum  int            // how many witnesses cosign
 	Tickets bool           // answer with tickets
+	Promise time.Duration  // how long after receipt a ticket's deadline is; 0: 24 hours
+	Ahead   time.Duration  // how far the clocks of the log and its witnesses are ahead; see Later
 }
 
 type person struct {
@@ -106,26 +109,28 @@ func New(t testing.TB) *Operator {
 	}
 	rand.Read(op.epoch[:])
 	text := ""
-	signer := func(name string, role checkpoint.Role) (note.Signer, string) {
-		skey, vkey, err := checkpoint.GenerateKey(name, checkpoint.Ed25519, role)
+	signer := func(name string) (note.Signer, string) {
+		skey, vkey, err := checkpoint.GenerateKey(name, checkpoint.Ed25519, checkpoint.LogRole)
 		check(t, err)
 		s, err := checkpoint.NewSigner(skey)
 		check(t, err)
 		return s, vkey
 	}
 	var vkey string
-	op.signer, vkey = signer(Origin, checkpoint.LogRole)
+	op.signer, vkey = signer(Origin)
 	text += "log " + vkey + "\n"
 	for i := range 3 {
-		w, vkey := signer(fmt.Sprintf("witness%d.example", i), checkpoint.WitnessRole)
+		var seed [32]byte
+		rand.Read(seed[:])
+		w := prototest.NewKeyFromSeed(fmt.Sprintf("witness%d.example", i), checkpoint.Ed25519, checkpoint.WitnessRole, seed)
 		op.witnesses = append(op.witnesses, w)
-		text += fmt.Sprintf("witness w%d %s\n", i, vkey)
+		text += fmt.Sprintf("witness w%d %s\n", i, w.VKey)
 	}
 	text += "group all 2 w0 w1 w2\nquorum all\n"
 	var err error
 	op.Policy, err = policy.Parse([]byte(text))
 	check(t, err)
-	op.ticket, op.ticketKey = signer(ticket.KeyName(Family), checkpoint.LogRole)
+	op.ticket, op.ticketKey = signer(ticket.KeyName(Family))
 
 	now := time.Now().Unix()
 	op.append(t, &leaf.Shard{Log: Family, Received: now, Genesis: &leaf.Genesis{MapFn: leaf.MapFn, Keys: 1, Ticket: op.ticketKey}})
@@ -205,6 +210,16 @@ func (op *Operator) read(indexes []int64) ([]tlog.Hash, error) {
 // Size is that of the newest checkpoint; called within Set.
 func (op *Operator) Size() int64 { return cmp.Or(op.Publish, int64(len(op.leaves))) }
 
+// Later moves the clocks of the log and its witnesses on; they sign anew.
+func (op *Operator) Later(d time.Duration) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.Ahead += d
+	clear(op.notes)
+}
+
+func (op *Operator) now() time.Time { return time.Now().Add(op.Ahead) }
+
 // note returns the signed and cosigned checkpoint of a size.
 func (op *Operator) note(size int64) []byte {
 	if n := op.notes[size]; n != nil {
@@ -215,10 +230,18 @@ func (op *Operator) note(size int64) []byte {
 		panic(err)
 	}
 	c := checkpoint.Checkpoint{Origin: Origin, Size: size, Root: root}
-	n, err := checkpoint.Sign(c, append([]note.Signer{op.signer}, op.witnesses[:op.Quorum]...)...)
+	n, err := checkpoint.Sign(c, op.signer)
 	if err != nil {
 		panic(err)
 	}
+	text, sigs, err := checkpoint.Split(n)
+	if err != nil {
+		panic(err)
+	}
+	for _, w := range op.witnesses[:op.Quorum] {
+		sigs = append(sigs, w.Sign(text, uint64(op.now().Unix())))
+	}
+	n = checkpoint.Join(text, sigs...)
 	op.notes[size] = n
 	return n
 }
@@ -243,6 +266,16 @@ func wire(hashes []tlog.Hash) [][]byte {
 func (op *Operator) Log(e *eventv1.Event) error {
 	_, err := op.log(e)
 	return err
+}
+
+// Mend logs what was promised and not logged; called within Set.
+func (op *Operator) Mend() {
+	for _, rec := range op.byID {
+		if rec.index < 0 {
+			rec.index = op.Add(rec.leaf)
+			op.events[rec.index] = rec
+		}
+	}
 }
 
 // Forget makes every person a stranger, who is enrolled again when next met;

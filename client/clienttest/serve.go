@@ -1,10 +1,12 @@
 package clienttest
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -53,7 +55,7 @@ func (op *Operator) SubmitEvents(_ context.Context, req *logv1.SubmitEventsReque
 	for i, rec := range recs {
 		switch {
 		case rec == nil:
-		case op.Tickets || req.Wait == logv1.Wait_WAIT_SEQUENCED:
+		case op.Tickets || rec.index < 0 || req.Wait == logv1.Wait_WAIT_SEQUENCED:
 			res.Results[i] = &logv1.Result{Outcome: &logv1.Result_Ticket{Ticket: op.promise(rec)}}
 		default:
 			r := &logv1.Receipt{Index: rec.index, Leaf: rec.leaf, Inclusion: op.inclusion(rec.index, size), Opening: rec.opening}
@@ -108,7 +110,7 @@ func (op *Operator) promise(rec *logged) *logv1.Ticket {
 	parsed, _ := leaf.Parse(rec.leaf)
 	ev := parsed.(*leaf.Event)
 	h := leaf.HashOf(rec.leaf)
-	deadline := ev.Received + 24*3600
+	deadline := ev.Received + int64(cmp.Or(op.Promise, 24*time.Hour)/time.Second)
 	signer, log := op.ticket, Family
 	switch op.Lie {
 	case "late deadline":
