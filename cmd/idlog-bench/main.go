@@ -45,8 +45,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&b.profiles, "profiles", "", "folder to keep the servers' CPU profiles in, for go tool pprof")
 	f.IntVar(&b.runs, "runs", 3, "how often each load is given; the run in the middle is told")
 	f.DurationVar(&b.window, "window", 3*time.Second, "how long each load lasts")
-	f.IntSliceVar(&b.unary, "callers", []int{1, 64, 1024}, "numbers of callers with one event a call")
-	f.IntSliceVar(&b.batches, "batches", []int{1, 8, 64}, "numbers of callers with 100 events a call")
+	f.IntSliceVar(&b.unary, "callers", []int{1, 64, 1024}, "numbers of callers with one event a call; 0 is none")
+	f.IntSliceVar(&b.batches, "batches", []int{1, 8, 64}, "numbers of callers with 100 events a call; 0 is none")
 	f.StringSliceVar(&b.shapes, "shapes", []string{"fields", "raw", "enrolling"}, "shapes of event")
 	echo := &cobra.Command{
 		Use: "echo", Hidden: true, Args: cobra.NoArgs,

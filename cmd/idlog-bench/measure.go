@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"idlog/client/audit"
 	"idlog/proto/event"
 	"idlog/proto/policy"
 )
@@ -38,9 +39,11 @@ func (b *bench) measure(ctx context.Context, s shape) (*ShapeReport, error) {
 		return nil, err
 	}
 	fmt.Fprintf(b.progress, "%s: enrolling %d persons\n", s.Name, persons)
-	if err := site.populate(ctx); err != nil {
+	v, err := site.populate(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer v.close()
 	profile := filepath.Join(dir, "cpu.pprof")
 	if b.profiles != "" {
 		profile = filepath.Join(b.profiles, s.Name+".pprof")
@@ -49,10 +52,11 @@ func (b *bench) measure(ctx context.Context, s shape) (*ShapeReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMeter(ctx, b, s, site, server, echoConns)
+	conns, err := connect(server.addresses["grpc"])
 	if err != nil {
 		return nil, err
 	}
+	m := &meter{bench: b, shape: s, server: server, conns: conns, echo: echoConns, policy: site.policy, verifier: v}
 	report, err := m.all(ctx, b.loads())
 	if err != nil {
 		return nil, err
@@ -63,7 +67,9 @@ func (b *bench) measure(ctx context.Context, s shape) (*ShapeReport, error) {
 	if report.MicrosPerEvent, err = stageMicros(profile, report.Events); err != nil {
 		return nil, err
 	}
-	return report, nil
+	fmt.Fprintf(b.progress, "%s: auditing the log\n", s.Name)
+	report.Audit, err = auditOf(ctx, site)
+	return report, err
 }
 
 func (b *bench) loads() []load {
@@ -74,7 +80,7 @@ func (b *bench) loads() []load {
 	for _, n := range b.batches {
 		loads = append(loads, load{Callers: n, Batch: batchSize, Window: b.window})
 	}
-	return loads
+	return slices.DeleteFunc(loads, func(l load) bool { return l.Callers < 1 })
 }
 
 const batchSize = 100
@@ -89,21 +95,8 @@ type meter struct {
 	verifier    *verifier
 }
 
-func newMeter(ctx context.Context, b *bench, s shape, site *site, server *daemon, echo []grpc.ClientConnInterface) (*meter, error) {
-	conns, err := connect(server.addresses["grpc"])
-	if err != nil {
-		return nil, err
-	}
-	v, err := newVerifier(conns[0], site.policy, benchSource)
-	if err != nil {
-		return nil, err
-	}
-	return &meter{bench: b, shape: s, server: server, conns: conns, echo: echo, policy: site.policy, verifier: v}, nil
-}
-
 // all gives every load, then half of the heaviest, then reads entries back.
 func (m *meter) all(ctx context.Context, loads []load) (*ShapeReport, error) {
-	defer m.verifier.close()
 	g := newGenerator(m.shape, "size", 1)
 	sample := g.event()
 	event.Stamp(sample, time.Now())
@@ -198,4 +191,20 @@ func share(part, whole float64) float64 {
 		return 0
 	}
 	return part / whole
+}
+
+// auditOf audits a log in its folder, whose server is down: every entry, tile and checkpoint.
+func auditOf(ctx context.Context, site *site) (*AuditReport, error) {
+	log, err := audit.Open(site.root, "")
+	if err != nil {
+		return nil, err
+	}
+	r, err := audit.Run(ctx, audit.Config{Log: log, Policy: site.policy})
+	if err != nil {
+		return nil, fmt.Errorf("auditing the log: %w", err)
+	}
+	if !r.Holds() {
+		return nil, fmt.Errorf("auditing the log: %v", r.Findings[0])
+	}
+	return &AuditReport{Entries: r.Entries, Checkpoints: r.Checkpoints, Seconds: r.Took.Seconds(), PerSecond: float64(r.Entries) / r.Took.Seconds()}, nil
 }

@@ -22,6 +22,7 @@ type site struct {
 	bench     *bench
 	dir, root string
 	policy    *policy.Policy
+	address   string // of the API, the same in each life of the server
 }
 
 // site starts the witnesses and makes a log that they cosign.
@@ -47,7 +48,7 @@ func (b *bench) site(ctx context.Context, dir string) (*site, error) {
 	if err := os.WriteFile(wanted, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		return nil, err
 	}
-	s := &site{bench: b, dir: dir, root: filepath.Join(dir, "log")}
+	s := &site{bench: b, dir: dir, root: filepath.Join(dir, "log"), address: "127.0.0.1:0"}
 	if _, err := output(ctx, s.program(), "init", "--dir", s.root, "--family", "bench.example/id", "--source", benchSource+"=https://acme.example", "--witness-policy", wanted); err != nil {
 		return nil, err
 	}
@@ -75,24 +76,38 @@ func (s *site) program() string { return filepath.Join(s.bench.bin, "idlogd") }
 
 // serve starts the log's server.
 func (s *site) serve(ctx context.Context, name string, args ...string) (*daemon, error) {
-	return start(ctx, s.dir, name, s.program(), append([]string{"serve", "--config", filepath.Join(s.root, "idlogd.yaml"),
-		"--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"}, args...)...)
+	d, err := start(ctx, s.dir, name, s.program(), append([]string{"serve", "--config", filepath.Join(s.root, "idlogd.yaml"),
+		"--listen-grpc", s.address, "--listen-http", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	s.address = d.addresses["grpc"]
+	return d, nil
 }
 
-// populate enrols the persons that the events are about, in a life of the server that nobody measures.
-func (s *site) populate(ctx context.Context) error {
+// populate enrols the persons that the events are about, in a life of the server that nobody measures, and returns who has
+// verified that and knows them from now on.
+func (s *site) populate(ctx context.Context) (*verifier, error) {
 	server, err := s.serve(ctx, "idlogd.populate")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	conns, err := connect(server.addresses["grpc"])
+	conns, err := connect(s.address)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := population(ctx, conns[0], benchSource); err != nil {
-		return err
+	v, err := newVerifier(conns[0], s.policy, benchSource)
+	if err != nil {
+		return nil, err
 	}
-	return server.stop()
+	answers, err := population(ctx, conns[0], benchSource)
+	if err == nil {
+		_, _, err = v.verifyAll(ctx, answers)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("enrolling the population: %w", err), v.close())
+	}
+	return v, server.stop()
 }
 
 // output runs a program to its end and returns what it printed, without the last newline.

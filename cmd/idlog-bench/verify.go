@@ -94,7 +94,7 @@ func newVerifier(conn grpc.ClientConnInterface, p *policy.Policy, source string)
 	return &verifier{c, source}, nil
 }
 
-func (v *verifier) close() { v.client.Close() }
+func (v *verifier) close() error { return v.client.Close() }
 
 // verifyAll checks every answer, after the clock has stopped, and returns how many receipts held and how long one took.
 func (v *verifier) verifyAll(ctx context.Context, answers []answer) (int64, time.Duration, error) {
@@ -163,26 +163,25 @@ func coldReads(ctx context.Context, target string, p *policy.Policy) (*ReadRepor
 	return &ReadReport{Reads: int64(len(m.latencies)), P50: millis(m.at(0.5)), P99: millis(m.at(0.99))}, nil
 }
 
-// population enrols the persons that the events are about, before anything is measured.
-func population(ctx context.Context, conn grpc.ClientConnInterface, source string) error {
+// population enrols the persons that the events are about.
+func population(ctx context.Context, conn grpc.ClientConnInterface, source string) ([]answer, error) {
 	g := newGenerator(shape{}, "population", 1)
+	var answers []answer
 	for first := 0; first < persons; first += 500 {
-		req := &logv1.SubmitEventsRequest{Source: source}
+		a := answer{sent: time.Now()}
 		for i := first; i < first+500; i += 2 {
 			e := g.event()
 			e.Actor = person(personName(i))
 			e.Targets[0].Principal = person(personName(i + 1))
-			req.Events = append(req.Events, e)
+			a.events = append(a.events, e)
 		}
-		res, err := logv1.NewEventServiceClient(conn).SubmitEvents(ctx, req)
+		var err error
+		a.response, err = logv1.NewEventServiceClient(conn).SubmitEvents(ctx, &logv1.SubmitEventsRequest{Source: source, Events: a.events})
 		if err != nil {
-			return fmt.Errorf("enrolling the population: %w", err)
+			return nil, err
 		}
-		for _, r := range res.GetResults() {
-			if r.GetError() != nil {
-				return fmt.Errorf("enrolling the population: %s", r.GetError().GetMessage())
-			}
-		}
+		a.received = time.Now()
+		answers = append(answers, a)
 	}
-	return nil
+	return answers, nil
 }
