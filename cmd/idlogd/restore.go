@@ -97,7 +97,7 @@ func restore(ctx context.Context, env serve.Env, l *config.Log, from string, kee
 	}
 	bar.Clear()
 	// The same checks as at every start.
-	in, err := instance.Open(ctx, l, nil, quiet)
+	in, err := instance.Open(ctx, l, instance.Options{Logger: quiet})
 	if err != nil {
 		return err
 	}

@@ -21,15 +21,15 @@ func OpenStores(ctx context.Context, l *config.Log, logger *slog.Logger) (in *In
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	_, err = in.openStores(ctx, nil, logger)
+	_, err = in.openStores(ctx, Options{Logger: logger})
 	return in, err
 }
 
 // openStores opens log, vault and journal, in this order: the log judges the disk
 // before anything writes. It returns the key of tickets.
-func (in *Instance) openStores(ctx context.Context, withoutWitness []string, logger *slog.Logger) (ticket string, err error) {
+func (in *Instance) openStores(ctx context.Context, o Options) (ticket string, err error) {
 	l := in.Conf
-	conf, err := logConfig(l, withoutWitness, logger)
+	conf, err := logConfig(l, o)
 	if err != nil {
 		return "", err
 	}
@@ -43,11 +43,17 @@ func (in *Instance) openStores(ctx context.Context, withoutWitness []string, log
 	if in.Log, err = ilog.Open(ctx, conf); err != nil {
 		return "", err
 	}
-	if in.Vault, err = vault.Open(l.Subjects, master, logger); err != nil {
+	if in.Vault, err = vault.Open(l.Subjects, master, o.Logger); err != nil {
 		return "", err
 	}
-	in.Journal, err = journal.Open(l.Journal, logger)
-	return ticket, err
+	if in.Journal, err = journal.Open(l.Journal, o.Logger); err != nil {
+		return "", err
+	}
+	if o.Metrics != nil {
+		in.Journal.Register(o.Metrics, l.Family)
+		in.Vault.Register(o.Metrics, l.Family)
+	}
+	return ticket, nil
 }
 
 // Source is what a backup of the log is made of. It is public: the backup has
@@ -61,7 +67,7 @@ func (in *Instance) Source(configFile string) backup.Source {
 
 // Target is where a backup of a log is put back.
 func Target(l *config.Log, keep []backup.Part) (backup.Target, error) {
-	conf, err := logConfig(l, nil, slog.New(slog.DiscardHandler))
+	conf, err := logConfig(l, Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return backup.Target{}, err
 	}

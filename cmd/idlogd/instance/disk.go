@@ -2,7 +2,7 @@ package instance
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -98,10 +98,16 @@ func (d *disks) run(ctx context.Context) error {
 	}
 }
 
-// room is an error for callers while a disk is nearly full.
+// errFull is for callers, who need not know which disk it is.
+var errFull = errors.New("a disk of the log is nearly full, and its operator must make room; reading goes on")
+
+// room is an error while a disk is nearly full.
 func (d *disks) room() error {
-	if f := firstFull(*d.last.Load()); f != nil {
-		return fmt.Errorf("a disk of the log is nearly full: its operator must make room; reading goes on")
+	if firstFull(*d.last.Load()) != nil {
+		return errFull
 	}
 	return nil
 }
+
+// Room says why nothing is taken in for now, though the log signs; nil if nothing is in the way.
+func (in *Instance) Room() error { return in.disks.room() }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/grpclog"
 	"k8s.io/klog/v2"
@@ -42,18 +43,31 @@ type Instance struct {
 	Journal *journal.Journal
 	Vault   *vault.Vault
 	Ingest  *ingest.Ingest
+
+	disks *disks
+}
+
+// Options is how a log is opened.
+type Options struct {
+	// WithoutWitness names witnesses without whose word on what they have seen the log may sign.
+	WithoutWitness []string
+	// Logger gets what the log has to tell.
+	Logger *slog.Logger
+	// Metrics is told what the log does, and must not be gathered any more when it closes; nil tells nobody.
+	Metrics prometheus.Registerer
 }
 
 // create makes the stores of a new log and its first entries: the genesis at
 // index 0, then the keys of its sources. They are signed when it is first
 // served.
 func create(ctx context.Context, l *config.Log) error {
-	Quiet(slog.New(slog.DiscardHandler))
+	quiet := Options{Logger: slog.New(slog.DiscardHandler)}
+	Quiet(quiet.Logger)
 	master, err := vault.CreateMaster(l.Keys.Master)
 	if err != nil {
 		return err
 	}
-	conf, err := logConfig(l, nil, slog.New(slog.DiscardHandler))
+	conf, err := logConfig(l, quiet)
 	if err != nil {
 		return err
 	}
@@ -66,7 +80,7 @@ func create(ctx context.Context, l *config.Log) error {
 	if err := journal.Create(l.Journal); err != nil {
 		return err
 	}
-	in, err := Open(ctx, l, nil, slog.New(slog.DiscardHandler))
+	in, err := Open(ctx, l, quiet)
 	if err != nil {
 		return err
 	}
@@ -74,7 +88,7 @@ func create(ctx context.Context, l *config.Log) error {
 }
 
 // logConfig is what package log is told.
-func logConfig(l *config.Log, withoutWitness []string, logger *slog.Logger) (ilog.Config, error) {
+func logConfig(l *config.Log, o Options) (ilog.Config, error) {
 	signers, vkeys, err := l.Signers()
 	if err != nil {
 		return ilog.Config{}, err
@@ -85,22 +99,22 @@ func logConfig(l *config.Log, withoutWitness []string, logger *slog.Logger) (ilo
 	}
 	return ilog.Config{
 		Dir: l.Dir, Heads: l.Heads, Origin: l.Origin, Signers: signers, VKeys: vkeys, Policy: trusted,
-		MinInterval: l.MinInterval, Republish: l.Republish, WithoutWitness: withoutWitness, Logger: logger,
+		MinInterval: l.MinInterval, Republish: l.Republish, WithoutWitness: o.WithoutWitness, Logger: o.Logger,
+		Metrics: ilog.NewMetrics(o.Metrics, l.Family),
 	}, nil
 }
 
 // Open opens a log that exists, in the order in which its parts need each other.
-// The log comes first: it judges the disk before anything writes. The log may sign
-// without the word of the named witnesses on what they have seen. Errors that have
+// The log comes first: it judges the disk before anything writes. Errors that have
 // an exit code of their own are a *serve.ExitError.
-func Open(ctx context.Context, l *config.Log, withoutWitness []string, logger *slog.Logger) (in *Instance, err error) {
-	in = &Instance{Conf: l}
+func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err error) {
+	in = &Instance{Conf: l, disks: newDisks(l, o.Logger)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	ticket, err := in.openStores(ctx, withoutWitness, logger)
+	ticket, err := in.openStores(ctx, o)
 	if err != nil {
 		return in, err
 	}
@@ -111,7 +125,11 @@ func Open(ctx context.Context, l *config.Log, withoutWitness []string, logger *s
 	in.Ingest, err = ingest.New(ctx, ingest.Config{
 		Family: l.Family, Sources: sources, Log: in.Log, Journal: in.Journal, Vault: in.Vault,
 		TicketKey: ticket, AckTimeout: l.AckTimeout, MaxBacklog: l.MaxBacklog,
+		Room: in.disks.room, Metrics: ingest.NewMetrics(o.Metrics, l.Family),
 	})
+	if err == nil && o.Metrics != nil {
+		in.register(o.Metrics)
+	}
 	return in, err
 }
 
@@ -141,6 +159,7 @@ func secrets(l *config.Log) (ticket string, m vault.Master, err error) {
 // Run sequences and publishes until ctx ends or either fails.
 func (in *Instance) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return in.disks.run(ctx) })
 	g.Go(func() error { return in.Log.Run(ctx) })
 	g.Go(func() error { return in.Ingest.Run(ctx) })
 	if err := g.Wait(); err != nil {

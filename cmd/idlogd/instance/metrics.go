@@ -78,7 +78,5 @@ func one(b bool) float64 {
 
 // register shows the log to reg. The registry must not be gathered after Close.
 func (in *Instance) register(reg prometheus.Registerer) {
-	in.Journal.Register(reg, in.Conf.Family)
-	in.Vault.Register(reg, in.Conf.Family)
 	prometheus.WrapRegistererWith(prometheus.Labels{"log": in.Conf.Family}, reg).MustRegister(gauges{in})
 }

@@ -7,7 +7,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
 	"idlog/cmd/idlogd/config"
@@ -43,92 +45,194 @@ type Options struct {
 	Stderr io.Writer
 	// Reread reads the configuration anew, at SIGHUP.
 	Reread func() (*config.Config, error)
-
-	logger *slog.Logger
 }
 
 // Serve serves every log of c until ctx ends, and returns nil when all that
 // was in flight is answered and on disk.
 //
 // The order of the end is what matters: first the listeners drain while the
-// logs still run, then the logs, then their stores close. A log that fails ends
-// everything with exit code 75: what it acknowledged is on disk, and the next
-// start verifies it.
+// logs still run, then the logs publish what they have taken in, then they end,
+// and last their stores close. The admin listener answers as long as the logs
+// run. A log that fails ends everything with exit code 75: what it acknowledged
+// is on disk, and the next start verifies it.
 func Serve(ctx context.Context, c *config.Config, o Options) (err error) {
-	level := new(slog.LevelVar)
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return serve.Usagef("%s: log_level: %w", c.File, err)
+	s := &running{conf: c, options: o, level: new(slog.LevelVar), usual: new(slog.LevelVar)}
+	for _, l := range []*slog.LevelVar{s.level, s.usual} {
+		if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+			return serve.Usagef("%s: log_level: %w", c.File, err)
+		}
 	}
-	o.logger = serve.FormatLogger(o.Stderr, level, c.LogFormat)
+	s.logger = serve.FormatLogger(o.Stderr, s.level, c.LogFormat)
 	if err := serve.RemoveReady(o.ReadyFile); err != nil {
 		return err
 	}
-	conf, err := serve.TLSFiles(tlsFiles(c.TLS)).Config()
-	if err != nil {
+	if s.tls, err = tlsFiles(c.TLS).Open(); err != nil {
 		return err
 	}
-	instance.Quiet(o.logger)
-	instances, err := openAll(ctx, c, o)
-	if err != nil {
+	var endMetrics func()
+	if s.registry, endMetrics, err = newRegistry(); err != nil {
+		return err
+	}
+	defer endMetrics()
+	instance.Quiet(s.logger)
+	if err := s.openAll(ctx); err != nil {
 		return err
 	}
 	defer func() {
-		for _, in := range instances {
+		for _, in := range s.instances {
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	listeners, err := listen(ctx, c.Listen, conf)
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	if err := s.build(); err != nil {
+		return errors.Join(err, s.closeListeners())
+	}
+	defer func() { err = errors.Join(err, s.json.Close()) }()
+	return s.run(ctx)
+}
+
+// running is a server that serves.
+type running struct {
+	conf    *config.Config
+	options Options
+	logger  *slog.Logger
+	level   *slog.LevelVar // of log lines now
+	usual   *slog.LevelVar // as it is configured
+
+	tls               *serve.TLS
+	registry          *prometheus.Registry
+	instances         []*instance.Instance
+	grpc, http, admin net.Listener
+	api               *api.Server
+	json              *gateway.Gateway
+	reloader          *reloader
+}
+
+// build makes what answers on the listeners.
+func (s *running) build() (err error) {
+	logs := make([]api.Log, len(s.instances))
+	for i, in := range s.instances {
+		logs[i] = api.Log{Family: in.Conf.Family, Reader: reader{in.Log, in}, Events: in.Ingest}
+	}
+	s.api, err = api.New(api.Config{
+		Logs: logs, TLS: s.tls.Config(), Reflection: *s.conf.Reflection, Limits: limits(s.conf.Limits),
+		DrainTimeout: s.conf.ShutdownTimeout, Metrics: api.NewMetrics(s.registry), Logger: s.logger,
+	})
 	if err != nil {
 		return err
 	}
-	logs := make([]api.Log, len(instances))
-	for i, in := range instances {
-		logs[i] = api.Log{Family: in.Conf.Family, Reader: in.Log, Events: in.Ingest}
+	promauto.With(s.registry).NewCounterFunc(prometheus.CounterOpts{
+		Name: "idlog_panics_total", Help: "Handlers that panicked; the call was answered INTERNAL. It must be 0.",
+	}, func() float64 { return float64(s.api.Panics()) })
+	if s.json, err = gateway.New(s.api.Dial); err != nil {
+		return err
 	}
-	server, err := api.New(api.Config{Logs: logs, TLS: conf, Reflection: *c.Reflection, Logger: o.logger})
-	if err != nil {
-		return errors.Join(err, listeners.close())
+	s.reloader = &reloader{running: s}
+	if s.reloader.policies, err = readPolicies(s.conf); err != nil {
+		return errors.Join(err, s.json.Close())
 	}
-	json, err := gateway.New(server.Dial)
-	if err != nil {
-		return errors.Join(err, listeners.close())
-	}
-	defer func() { err = errors.Join(err, json.Close()) }()
+	s.reloader.register(s.registry)
+	return nil
+}
 
+// run serves until ctx ends and everything has come to its end.
+func (s *running) run(ctx context.Context) error {
 	life, endLife := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLife()
 	all, life := errgroup.WithContext(life)
-	for _, in := range instances {
+	for _, in := range s.instances {
 		all.Go(func() error { return storage(in.Run(life)) })
 	}
 	all.Go(func() error {
 		defer endLife() // drained: now the logs may end
-		front, stop := context.WithCancel(ctx)
-		defer stop()
-		defer context.AfterFunc(life, stop)() // a log failed
-		fronts, front := errgroup.WithContext(front)
-		fronts.Go(func() error { return server.Serve(front, listeners.grpc) })
-		for _, in := range instances {
-			fronts.Go(func() error {
-				if err := control.Serve(front, in.Conf.Dir, func() backup.Source { return in.Source(c.File) }); err != nil {
-					o.logger.Warn("commands cannot reach this server: a backup needs it stopped", "log", in.Conf.Family, "error", err.Error())
-				}
-				return nil
-			})
-		}
-		fronts.Go(func() error { return serve.HTTP(front, listeners.http, conf, handler(instances, json), o.logger) })
-		return fronts.Wait()
+		err := s.front(ctx, life)
+		s.settle(ctx, life)
+		return err
 	})
-	addresses := map[string]string{"grpc": listeners.grpc.Addr().String(), "http": listeners.http.Addr().String()}
-	o.logger.Info("serving", "grpc", addresses["grpc"], "http", addresses["http"], "version", serve.Version())
-	if err := serve.WriteReady(o.ReadyFile, addresses); err != nil {
+	all.Go(func() error {
+		a := &admin{instances: s.instances, registry: s.registry, draining: ctx, level: s.level, usual: s.usual}
+		conf := s.tls.Config()
+		if serve.Loopback(s.conf.Listen.Admin) {
+			conf = nil
+		}
+		h := counted(s.registry, "admin", a.handler())
+		return serve.HTTPDraining(life, s.admin, conf, h, s.logger, time.Second)
+	})
+	addresses := map[string]string{"grpc": s.grpc.Addr().String(), "http": s.http.Addr().String(), "admin": s.admin.Addr().String()}
+	s.logger.Info("serving", "grpc", addresses["grpc"], "http", addresses["http"], "admin", addresses["admin"], "version", serve.Version())
+	if err := serve.WriteReady(s.options.ReadyFile, addresses); err != nil {
 		endLife()
 		return errors.Join(err, all.Wait())
 	}
-	if o.Ready != nil {
-		o.Ready(addresses)
+	s.notify("READY=1")
+	if s.options.Ready != nil {
+		s.options.Ready(addresses)
 	}
-	return errors.Join(all.Wait(), serve.RemoveReady(o.ReadyFile))
+	return errors.Join(all.Wait(), serve.RemoveReady(s.options.ReadyFile))
+}
+
+// front answers everybody until ctx ends and what was in flight is answered, or until a log fails and ends life.
+func (s *running) front(ctx, life context.Context) error {
+	front, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(life, stop)()
+	defer context.AfterFunc(front, func() { s.notify("STOPPING=1") })()
+	fronts, front := errgroup.WithContext(front)
+	fronts.Go(func() error { return s.api.Serve(front, s.grpc) })
+	for _, in := range s.instances {
+		fronts.Go(func() error {
+			if err := control.Serve(front, in.Conf.Dir, func() backup.Source { return in.Source(s.conf.File) }); err != nil {
+				s.logger.Warn("commands cannot reach this server: a backup needs it stopped", "log", in.Conf.Family, "error", err.Error())
+			}
+			return nil
+		})
+	}
+	fronts.Go(func() error {
+		h := counted(s.registry, "http", handler(s.instances, s.json))
+		return serve.HTTPDraining(front, s.http, s.tls.Config(), h, s.logger, s.conf.ShutdownTimeout)
+	})
+	if s.options.Reread != nil {
+		fronts.Go(func() error { return s.reloader.run(front) })
+	}
+	return fronts.Wait()
+}
+
+// settleFor is how long the end waits for the last checkpoint. What is not published then is durable, and is published
+// by the next start.
+const settleFor = 2 * time.Second
+
+// settle waits until what was taken in is published, for a while.
+func (s *running) settle(ctx, life context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(settleFor, s.conf.ShutdownTimeout))
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	for _, in := range s.instances {
+		if left := in.Settle(ctx); left > 0 && life.Err() == nil {
+			s.logger.Warn("stopping before everything is published; the next start publishes it", "log", in.Conf.Family, "events", left)
+		}
+	}
+}
+
+// reader is a log whose health follows its disk too.
+type reader struct {
+	*ilog.Log
+	in *instance.Instance
+}
+
+// ReadOnly says why nothing is taken in.
+func (r reader) ReadOnly() error {
+	if err := r.Log.ReadOnly(); err != nil {
+		return err
+	}
+	return r.in.Room()
+}
+
+func (s *running) notify(state string) {
+	if err := serve.Notify(state); err != nil {
+		s.logger.Warn("the service manager does not hear", "error", err.Error())
+	}
 }
 
 // storage gives the errors of a running log their exit code.
@@ -142,11 +246,6 @@ func storage(err error) error {
 		Remedy: "look at the disk, then start again: what was acknowledged is there, and the start verifies it",
 	}
 }
-
-// listeners are the two sockets of a server.
-type listeners struct{ grpc, http net.Listener }
-
-func (l listeners) close() error { return errors.Join(l.grpc.Close(), l.http.Close()) }
 
 func tlsFiles(t config.TLS) serve.TLSFiles {
 	return serve.TLSFiles{Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA}
@@ -168,33 +267,46 @@ func opening(c *config.Config, err error) error {
 	return err
 }
 
-func listen(ctx context.Context, c config.Listen, conf *tls.Config) (listeners, error) {
-	grpc, err := serve.Listen(ctx, c.GRPC, conf)
-	if err != nil {
-		return listeners{}, err
+// listen opens every listener, or none. That of the operator speaks TLS only beyond this machine.
+func (s *running) listen(ctx context.Context) (err error) {
+	if s.grpc, err = serve.Listen(ctx, s.conf.Listen.GRPC, s.tls.Config()); err == nil {
+		if s.http, err = serve.Listen(ctx, s.conf.Listen.HTTP, s.tls.Config()); err == nil {
+			s.admin, err = serve.Listen(ctx, s.conf.Listen.Admin, s.tls.Config())
+		}
 	}
-	http, err := serve.Listen(ctx, c.HTTP, conf)
 	if err != nil {
-		return listeners{}, errors.Join(err, grpc.Close())
+		return errors.Join(err, s.closeListeners())
 	}
-	return listeners{grpc, http}, nil
+	return nil
+}
+
+func (s *running) closeListeners() error {
+	var err error
+	for _, l := range []net.Listener{s.grpc, s.http, s.admin} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return err
 }
 
 // openAll opens every log, or none.
-func openAll(ctx context.Context, c *config.Config, o Options) ([]*instance.Instance, error) {
-	var all []*instance.Instance
-	for i := range c.Logs {
-		in, err := instance.Open(ctx, &c.Logs[i], o.WithoutWitness, o.logger.With("log", c.Logs[i].Family))
+func (s *running) openAll(ctx context.Context) error {
+	for i := range s.conf.Logs {
+		l := &s.conf.Logs[i]
+		in, err := instance.Open(ctx, l, instance.Options{
+			WithoutWitness: s.options.WithoutWitness, Logger: s.logger.With("log", l.Family), Metrics: s.registry,
+		})
 		if err != nil {
-			err = opening(c, fmt.Errorf("opening %s: %w", c.Logs[i].Family, err))
-			for _, in := range all {
+			err = opening(s.conf, fmt.Errorf("opening %s: %w", l.Family, err))
+			for _, in := range s.instances {
 				err = errors.Join(err, in.Close())
 			}
-			return nil, err
+			return err
 		}
-		all = append(all, in)
+		s.instances = append(s.instances, in)
 	}
-	return all, nil
+	return nil
 }
 
 // handler serves the API as JSON below /v1, each log below its origin, and the

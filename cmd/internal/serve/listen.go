@@ -73,6 +73,9 @@ func Listen(ctx context.Context, addr string, conf *tls.Config) (net.Listener, e
 	return l, nil
 }
 
+// Loopback reports whether host:port names this machine and nothing else. The name localhost does.
+func Loopback(addr string) bool { return checkLoopback(addr) == nil }
+
 func checkLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -98,6 +101,11 @@ func notLoopback(addr string) error {
 // and 8 KiB, the whole request 10 s, the answer 60 s, an idle connection 2 min.
 // A body's size is the handler's to limit. HTTP owns l and closes it.
 func HTTP(ctx context.Context, l net.Listener, conf *tls.Config, h http.Handler, logger *slog.Logger) error {
+	return HTTPDraining(ctx, l, conf, h, logger, DrainTimeout)
+}
+
+// HTTPDraining is HTTP with another bound than DrainTimeout.
+func HTTPDraining(ctx context.Context, l net.Listener, conf *tls.Config, h http.Handler, logger *slog.Logger, timeout time.Duration) error {
 	srv := &http.Server{
 		Handler:           h,
 		TLSConfig:         conf,
@@ -121,7 +129,7 @@ func HTTP(ctx context.Context, l net.Listener, conf *tls.Config, h http.Handler,
 		return fmt.Errorf("serving HTTP: %w", err)
 	case <-ctx.Done():
 	}
-	drain, cancel := Drain(ctx)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	if err := srv.Shutdown(drain); err != nil {
 		return errors.Join(fmt.Errorf("draining HTTP: %w", err), srv.Close())

@@ -66,12 +66,6 @@ func Main(run func(ctx context.Context, env Env) error) int {
 	}
 }
 
-// Drain returns a context for finishing work after ctx has ended: it has ctx's
-// values, not its cancellation, and ends after DrainTimeout.
-func Drain(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
-}
-
 // Logger writes records of level and above to w: as text when w is a
 // terminal, as one JSON object per line otherwise.
 func Logger(w io.Writer, level slog.Leveler) *slog.Logger { return FormatLogger(w, level, "auto") }
