@@ -13,6 +13,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ const (
 	Received  Rule = "received"  // the log's clock agrees with the witnesses'
 	Duplicate Rule = "duplicate" // one event is one leaf
 	Enrolment Rule = "enrolment" // a person is enrolled before an event names them
+	Range     Rule = "range"     // a leaf that speaks of entries comes after them
 )
 
 var meanings = map[Rule]string{
@@ -45,6 +47,7 @@ var meanings = map[Rule]string{
 	Tags:      "Searches find events by these tags: an event without them, or with others, is hidden or found where it does not belong.",
 	Received:  "The event bears a time at which, by the witnesses' clocks, it cannot have been logged: it was dated back or forward.",
 	Duplicate: "Two readers can be shown different leaves for one event.",
+	Range:     "What it says of entries that did not exist is said of whatever comes to stand there: it erases or excuses in advance.",
 	Enrolment: "Somebody is named by a handle that was never enrolled: a search for that person cannot be complete.",
 }
 
@@ -75,7 +78,12 @@ const (
 //
 // Both are the time from which on a quorum vouches for the checkpoint,
 // policy.Verified.Oldest: a witness that signs late moves neither.
-type Window struct{ After, Before time.Time }
+type Window struct {
+	After, Before time.Time
+	// Backlog is how long before After an entry may have been received; 0 is the
+	// constant of that name.
+	Backlog time.Duration
+}
 
 // Alone returns how a leaf breaks the rules that need no other leaf, nil if it
 // does not. l is nil where the entry did not parse, and problem says why.
@@ -96,8 +104,15 @@ func Alone(index int64, family string, l leaf.Leaf, problem error, w Window) []F
 	} else if index == 0 {
 		a.find(Genesis, "entry 0 is not the genesis of the shard")
 	}
-	if e, ok := l.(*leaf.Event); ok {
-		a.tags(e)
+	switch l := l.(type) {
+	case *leaf.Event:
+		a.tags(l)
+	case *leaf.Erasure:
+		a.below(l.To)
+	case *leaf.Loss:
+		a.below(l.To)
+	case *leaf.Root:
+		a.below(l.N)
 	}
 	return append(a.findings, Dated(index, l, w)...)
 }
@@ -106,7 +121,7 @@ func Alone(index int64, family string, l leaf.Leaf, problem error, w Window) []F
 // leaf before they know when it was logged: they give Alone an empty one.
 func Dated(index int64, l leaf.Leaf, w Window) []Finding {
 	received, ok := receivedOf(l)
-	if !ok || w == (Window{}) {
+	if !ok {
 		return nil
 	}
 	a := alone{index: index}
@@ -140,6 +155,13 @@ func (a *alone) genesis(family string, g *leaf.Genesis) {
 	}
 }
 
+// below judges a leaf that speaks of the entries before to.
+func (a *alone) below(to int64) {
+	if to > a.index {
+		a.find(Range, "speaks of entries up to %d, which are not before it", to)
+	}
+}
+
 // tags counts the tags of an event. SPEC 2.4: its id and its class are one each,
 // a principal has up to three identifiers, sessions are up to three.
 func (a *alone) tags(e *leaf.Event) {
@@ -170,9 +192,10 @@ func (a *alone) received(at time.Time, w Window) {
 	if !w.Before.IsZero() && at.After(w.Before.Add(Skew)) {
 		a.find(Received, "received at %s, later than %s, when witnesses had cosigned it", at.UTC().Format(form), w.Before.UTC().Format(form))
 	}
-	if !w.After.IsZero() && at.Before(w.After.Add(-Backlog-Skew)) {
+	backlog := cmp.Or(w.Backlog, Backlog)
+	if !w.After.IsZero() && at.Before(w.After.Add(-backlog-Skew)) {
 		a.find(Received, "received at %s, more than %s before %s, when witnesses had cosigned the log without it",
-			at.UTC().Format(form), Backlog, w.After.UTC().Format(form))
+			at.UTC().Format(form), backlog, w.After.UTC().Format(form))
 	}
 }
 

@@ -93,6 +93,10 @@ func TestRules(t *testing.T) {
 			[]string{"entry 2: keys: is of epoch 3, which no earlier entry announces"}},
 		"another family":  {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Log = "other" })}, []string{"entry 2: family: the leaf is of log other, and the log's family is log.example/id"}},
 		"another's root":  {[]leaf.Leaf{genesis(), keys(), &leaf.Root{Origin: "other/1"}}, []string{"entry 2: family: the root is of other/1, which is no shard of log.example/id"}},
+		"erased to come":  {[]leaf.Leaf{genesis(), keys(), &leaf.Erasure{Log: family, Received: now, From: 1, To: 3}}, []string{"entry 2: range: speaks of entries up to 3, which are not before it"}},
+		"lost to come":    {[]leaf.Leaf{genesis(), keys(), &leaf.Loss{Log: family, Received: now, From: 1, To: 9}}, []string{"entry 2: range: speaks of entries up to 9, which are not before it"}},
+		"root to come":    {[]leaf.Leaf{genesis(), keys(), &leaf.Root{Origin: family + "/1", N: 3, MapFn: leaf.MapFn}}, []string{"entry 2: range: speaks of entries up to 3, which are not before it"}},
+		"lost before":     {[]leaf.Leaf{genesis(), keys(), &leaf.Loss{Log: family, Received: now, From: 1, To: 2}}, nil},
 		"no leaf":         {[]leaf.Leaf{genesis(), keys(), nil}, []string{"entry 2: grammar: is no leaf of ours: it is not"}},
 		"no event id":     {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags = e.Tags[1:] })}, []string{"entry 2: tags: has 0 tags of the event's id, not one"}},
 		"two classes":     {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[5].Field = 6 })}, []string{"entry 2: tags: has 2 tags of its class, not one"}},
@@ -128,6 +132,20 @@ func TestRules(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestBacklog judges by another backlog than the longest.
+func TestBacklog(t *testing.T) {
+	e := event()
+	e.Received -= 3600
+	w := rules.Window{After: day, Backlog: 10 * time.Minute}
+	if got := rules.Alone(5, family, e, nil, w); len(got) != 1 || got[0].Rule != rules.Received {
+		t.Error(got)
+	}
+	w.Backlog = 0
+	if got := rules.Alone(5, family, e, nil, w); got != nil {
+		t.Error(got)
 	}
 }
 
