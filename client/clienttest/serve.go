@@ -272,6 +272,12 @@ func (op *Operator) WatchEntries(req *logv1.WatchEntriesRequest, stream grpc.Ser
 		var res *logv1.WatchEntriesResponse
 		if next < size {
 			res = &logv1.WatchEntriesResponse{Index: next, Leaf: op.leaves[next], Inclusion: op.inclusion(next, size), Checkpoint: op.note(size)}
+			if rec := op.events[next]; rec != nil && req.Disclose && op.Lie != "opening lost" {
+				res.Disclosure, _ = seal.FormatLines(rec.lines)
+			}
+			if op.Lie == "other entry" {
+				res.Leaf = op.leaves[(next+1)%size]
+			}
 			if op.Lie == "skipped entry" && next == 3 {
 				res.Index, res.Leaf, res.Inclusion = 4, op.leaves[4], op.inclusion(4, size)
 			}

@@ -62,7 +62,8 @@ func command(s *session.Session, getenv func(string) string) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
 	s.Flags(root, getenv)
-	root.AddCommand(submit.Command(s), read.Get(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
+	root.AddCommand(submit.Command(s), read.Get(s), read.List(s), read.Share(s), read.Watch(s),
+		read.Checkpoint(s), read.Prove(s), read.Consistency(s),
 		audit.Audit(s), offline.Verify(s), offline.Policy(s), offline.Key(s))
 	usage(root)
 	return root

@@ -171,6 +171,36 @@ func JSON(lines []seal.Line) ([]byte, error) {
 	return append(b.append(nil, 0), '\n'), nil
 }
 
+// Text returns the value of a shown line as JSON shows it, and a string as it is, with nothing escaped: enums by name,
+// times in RFC 3339. It is "" for a line that is not shown, and that no event of this schema has.
+func Text(l *seal.Line) string {
+	if l.State != seal.Shown {
+		return ""
+	}
+	p, rest := schema(), l.Path
+	for p != nil {
+		name, below, _ := strings.Cut(rest, ".")
+		n := p.byName[name]
+		if n == nil {
+			return ""
+		}
+		if n.list {
+			_, below, _ = strings.Cut(below, ".")
+		}
+		switch {
+		case n.kind == kindNone:
+			p, rest = n.message, below
+		case below != "" || checkKind(n, l.Value) != nil:
+			return ""
+		case n.kind == kindString:
+			return string(l.Value[1:])
+		default:
+			return strings.Trim(literal(n, l), `"`)
+		}
+	}
+	return ""
+}
+
 // branch is one object or list of a display. Paths ascend, so that the lines of one branch come together.
 type branch struct {
 	names    []string

@@ -139,3 +139,31 @@ func TestJSON(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// TestText shows one value as JSON does, but for its escapes.
+func TestText(t *testing.T) {
+	for _, tc := range []struct {
+		path  string
+		value seal.Value
+		want  string
+	}{
+		{"actor.id", seal.String("a\"\n"), "a\"\n"},
+		{"targets.3.principal.email", seal.String("a@b"), "a@b"},
+		{"network.ip_chain.0", seal.String("192.0.2.1"), "192.0.2.1"},
+		{"class.class_uid", seal.Int(3002), "3002"},
+		{"outcome.status", seal.Enum(2), "STATUS_FAILURE"},
+		{"outcome.status", seal.Enum(99), "99"},
+		{"times.occurred", seal.Time(1e9), "1970-01-01T00:00:01Z"},
+		{"actor.id", seal.Int(1), ""},           // not of the schema's kind
+		{"actor", seal.String("x"), ""},         // no scalar
+		{"nobody.id", seal.String("x"), ""},     // no such field
+		{"actor.id.more", seal.String("x"), ""}, // goes on below a scalar
+	} {
+		if got := event.Text(&seal.Line{Path: tc.path, State: seal.Shown, Value: tc.value}); got != tc.want {
+			t.Errorf("Text(%s %s) = %q, want %q", tc.path, tc.value.Text(), got, tc.want)
+		}
+	}
+	if got := event.Text(&seal.Line{Path: "actor.id", Value: seal.String("x")}); got != "" {
+		t.Errorf("a withheld line shows %q", got)
+	}
+}

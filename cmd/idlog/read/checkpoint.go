@@ -1,6 +1,8 @@
 package read
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"idlog/client"
@@ -18,29 +20,29 @@ func Checkpoint(s *session.Session) *cobra.Command {
 		Short: "Fetch the newest checkpoint, verify it and print it as it is signed",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !follow {
+				return s.With(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+					cp, err := c.Checkpoint(ctx)
+					if err != nil {
+						return err
+					}
+					return printCheckpoint(s, cp, out)
+				})
+			}
 			c, err := s.Client()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			if follow {
-				for cp, err := range c.WatchCheckpoints(cmd.Context()) {
-					if err != nil {
-						return err
-					}
-					if err := printCheckpoint(s, cp, ""); err != nil {
-						return err
-					}
+			for cp, err := range c.WatchCheckpoints(cmd.Context()) {
+				if err != nil {
+					return err
 				}
-				return nil
+				if err := printCheckpoint(s, cp, ""); err != nil {
+					return err
+				}
 			}
-			ctx, cancel := s.Within(cmd.Context())
-			defer cancel()
-			cp, err := c.Checkpoint(ctx)
-			if err != nil {
-				return err
-			}
-			return printCheckpoint(s, cp, out)
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&follow, "follow", false, "print each newer one as well")
