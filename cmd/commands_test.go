@@ -105,47 +105,25 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		b[at] ^= 1
 		ts.Check(os.WriteFile(name, b, 0o600))
 	},
-	// fetch URL FILE [STATUS] stores what an HTTP GET answers; the status is 200 unless another is named.
+	// fetch URL FILE [STATUS] [HEADER...] stores what an HTTP GET answers; the status is 200 unless another is named. A header
+	// is 'Name: value'.
 	"fetch": func(ts *testscript.TestScript, neg bool, args []string) {
-		if neg || len(args) < 2 || len(args) > 3 {
-			ts.Fatalf("usage: fetch URL FILE [STATUS]")
+		if neg || len(args) < 2 {
+			ts.Fatalf("usage: fetch URL FILE [STATUS] [HEADER...]")
 		}
-		want := "200"
-		if len(args) == 3 {
-			want = args[2]
-		}
-		res, err := http.Get(args[0])
-		ts.Check(err)
-		defer res.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		ts.Check(err)
-		if got := strconv.Itoa(res.StatusCode); got != want {
-			ts.Fatalf("GET %s answered %s, not %s: %s", args[0], got, want, body)
-		}
-		ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o600))
+		request(ts, http.MethodGet, args[0], "", args[1], args[2:])
 	},
-	// post URL BODY FILE [STATUS] sends a file as it is, JSON if its name says so, and stores what is answered.
+	// post URL BODY FILE [STATUS] [HEADER...] sends a file, as JSON if its name says so, and stores what is answered.
 	"post": func(ts *testscript.TestScript, neg bool, args []string) {
-		if neg || len(args) < 3 || len(args) > 4 {
-			ts.Fatalf("usage: post URL BODY FILE [STATUS]")
+		if neg || len(args) < 3 {
+			ts.Fatalf("usage: post URL BODY FILE [STATUS] [HEADER...]")
 		}
-		want := "200"
-		if len(args) == 4 {
-			want = args[3]
-		}
-		media := "text/plain"
+		media := "Content-Type: text/plain"
 		if strings.HasSuffix(args[1], ".json") {
-			media = "application/json"
+			media = "Content-Type: application/json"
 		}
-		res, err := http.Post(args[0], media, strings.NewReader(ts.ReadFile(args[1])))
-		ts.Check(err)
-		defer res.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		ts.Check(err)
-		if got := strconv.Itoa(res.StatusCode); got != want {
-			ts.Fatalf("POST %s answered %s, not %s: %s", args[0], got, want, body)
-		}
-		ts.Check(os.WriteFile(ts.MkAbs(args[2]), body, 0o600))
+		more := slices.Clone(args[3:])
+		request(ts, http.MethodPost, args[0], ts.ReadFile(args[1]), args[2], append(more, media))
 	},
 	// envsubst FILE replaces $NAME by the variable's value throughout a file.
 	"envsubst": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -215,6 +193,34 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
 	},
+}
+
+// request stores what an HTTP request answers. Of args, one with a colon is a header, the first of a name counts, and another
+// is the status that it must have.
+func request(ts *testscript.TestScript, method, url, body, file string, args []string) {
+	want := "200"
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	ts.Check(err)
+	for _, arg := range args {
+		name, value, header := strings.Cut(arg, ": ")
+		switch {
+		case !header:
+			want = arg
+		case name == "Host":
+			r.Host = value
+		case r.Header.Get(name) == "":
+			r.Header.Set(name, value)
+		}
+	}
+	res, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	ts.Check(err)
+	if got := strconv.Itoa(res.StatusCode); got != want {
+		ts.Fatalf("%s %s answered %s, not %s: %s", method, url, got, want, answer)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(file), answer, 0o600))
 }
 
 // newest is the file of a pattern that was written last.
