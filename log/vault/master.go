@@ -1,10 +1,7 @@
 package vault
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"idlog/proto/leaf"
 )
@@ -66,72 +65,69 @@ func ReadMaster(file string) (Master, error) {
 	return Master{[32]byte(key)}, nil
 }
 
-// box seals small things under one key that the master key gives. Each gets an
-// AES-256-GCM key of its own, derived from 16 random bytes that stand before the
-// ciphertext, so that no number of them wears a key out.
-type box struct{ key []byte }
+// box seals small things under one key that the master key gives, by
+// XChaCha20-Poly1305: its nonces are long enough to be drawn, however many.
+type box struct{ key leaf.Hash }
 
-const saltSize = 16
+// sealedSize is what so many bytes become in a box.
+func sealedSize(plain int) int {
+	return chacha20poly1305.NonceSizeX + plain + chacha20poly1305.Overhead
+}
 
 func (m Master) box(purpose string) (box, error) {
 	key, err := hkdf.Key(sha256.New, m.key[:], nil, purpose, 32)
-	return box{key}, err
+	if err != nil {
+		return box{}, err
+	}
+	return box{leaf.Hash(key)}, nil
 }
 
-// seal returns salt || ciphertext. about is authenticated and not stored.
-func (b box) seal(about, plain []byte) ([]byte, error) {
-	out := make([]byte, saltSize, saltSize+len(plain)+16)
-	rand.Read(out)
-	aead, err := newGCM(b.derive(out))
+// seal appends nonce || ciphertext to out. about is authenticated and not stored.
+func (b box) seal(out, about, plain []byte) ([]byte, error) {
+	aead, err := chacha20poly1305.NewX(b.key[:])
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(out, make([]byte, aead.NonceSize()), plain, about), nil
+	var nonce [chacha20poly1305.NonceSizeX]byte
+	rand.Read(nonce[:]) // never fails: it ends the program instead
+	return aead.Seal(append(out, nonce[:]...), nonce[:], plain, about), nil
 }
 
 // open is the inverse of seal. Its error is ErrCorrupt.
 func (b box) open(about, sealed []byte) ([]byte, error) {
-	if len(sealed) < saltSize {
+	aead, err := chacha20poly1305.NewX(b.key[:])
+	if err != nil {
+		return nil, err
+	}
+	if len(sealed) < aead.NonceSize() {
 		return nil, ErrCorrupt
 	}
-	return openGCM(b.derive(sealed[:saltSize]), 0, about, sealed[saltSize:])
+	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], about)
+	if err != nil {
+		return nil, ErrCorrupt
+	}
+	return plain, nil
 }
 
-func (b box) derive(salt []byte) leaf.Hash {
-	h := hmac.New(sha256.New, b.key)
-	h.Write(salt)
-	var k leaf.Hash
-	h.Sum(k[:0])
-	return k
-}
-
-func newGCM(key leaf.Hash) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key[:])
+// sealOnce appends to out what it encrypts, by ChaCha20-Poly1305, under a key that
+// seals one thing per number and no other: each event has keys of its own, and
+// this cipher takes a new one for nothing. plain may begin where out ends.
+func sealOnce(out []byte, key leaf.Hash, number byte, about, plain []byte) ([]byte, error) {
+	aead, err := chacha20poly1305.New(key[:])
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
+	nonce := [chacha20poly1305.NonceSize]byte{number}
+	return aead.Seal(out, nonce[:], plain, about), nil
 }
 
-// sealGCM encrypts under a key that seals one thing per number and no other.
-func sealGCM(key leaf.Hash, number byte, about, plain []byte) ([]byte, error) {
-	aead, err := newGCM(key)
+func openOnce(key leaf.Hash, number byte, about, sealed []byte) ([]byte, error) {
+	aead, err := chacha20poly1305.New(key[:])
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, aead.NonceSize())
-	nonce[0] = number
-	return aead.Seal(nil, nonce, plain, about), nil
-}
-
-func openGCM(key leaf.Hash, number byte, about, sealed []byte) ([]byte, error) {
-	aead, err := newGCM(key)
-	if err != nil {
-		return nil, err
-	}
-	nonce := make([]byte, aead.NonceSize())
-	nonce[0] = number
-	plain, err := aead.Open(nil, nonce, sealed, about)
+	nonce := [chacha20poly1305.NonceSize]byte{number}
+	plain, err := aead.Open(nil, nonce[:], sealed, about)
 	if err != nil {
 		return nil, ErrCorrupt
 	}

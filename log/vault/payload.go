@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
@@ -110,57 +113,66 @@ const (
 // owners || owners || u32 length || values, in clear but for head and values.
 // The head, under the master key: event secret || i64 nanoseconds || per person
 // position || leaf hash of the enrolment. The values, under the payload key of their
-// owners: u16 length || path || u32 length || value, each.
+// owners: path, see appendPath || uvarint length || value, each.
 func (v *Vault) Seal(key leaf.Hash, o *Opening, fields []seal.Field, raw []byte) (payload, sealedRaw []byte, err error) {
-	head := append(make([]byte, 0, 40+33*len(o.owners)), o.secret[:]...)
+	var buf [512]byte
+	head := append(buf[:0], o.secret[:]...)
 	head = binary.BigEndian.AppendUint64(head, uint64(o.Received.UnixNano()))
 	for i := range o.owners {
 		head = append(append(head, o.owners[i].position), o.owners[i].enrolment[:]...)
 	}
-	sealed, err := v.payloads.seal(key[:], head)
-	if err != nil {
+	size := 3 + sealedSize(len(head))
+	for i := range fields {
+		size += pathSize + 2 + len(fields[i].Value)
+		o.Seed(fields[i].Owners)
+	}
+	for i := range o.Seeds {
+		size += 5 + len(o.Seeds[i].Owners) + chacha20poly1305.Overhead
+	}
+	payload = append(make([]byte, 0, size), payloadVersion)
+	payload = binary.BigEndian.AppendUint16(payload, uint16(sealedSize(len(head))))
+	if payload, err = v.payloads.seal(payload, key[:], head); err != nil {
 		return nil, nil, fmt.Errorf("sealing payload: %w", err)
 	}
-	size := len(sealed)
-	for i := range fields {
-		size += 6 + len(fields[i].Path) + len(fields[i].Value)
-	}
-	payload = append(make([]byte, 0, size+256), payloadVersion)
-	payload = binary.BigEndian.AppendUint16(payload, uint16(len(sealed)))
-	payload = append(payload, sealed...)
-	groups := make([][]byte, len(o.Seeds), len(o.Seeds)+1)
-	for i := range fields {
-		f := &fields[i]
-		seed := o.Seed(f.Owners)
-		at := slices.IndexFunc(o.Seeds, func(s Seed) bool { return s.Seed == seed })
-		if at == len(groups) {
-			groups = append(groups, nil)
-		}
-		g := binary.BigEndian.AppendUint16(groups[at], uint16(len(f.Path)))
-		g = append(g, f.Path...)
-		g = binary.BigEndian.AppendUint32(g, uint32(len(f.Value)))
-		groups[at] = append(g, f.Value...)
-	}
-	for i, s := range o.Seeds {
-		payload = append(append(payload, uint8(len(s.Owners))), s.Owners...)
-		sealed, err := sealGCM(seal.PayloadKey(s.Seed), numberValues, about(key, s.Owners), groups[i])
-		if err != nil {
+	for i := range o.Seeds {
+		if payload, err = appendGroup(payload, key, &o.Seeds[i], fields); err != nil {
 			return nil, nil, fmt.Errorf("sealing payload: %w", err)
 		}
-		payload = binary.BigEndian.AppendUint32(payload, uint32(len(sealed)))
-		payload = append(payload, sealed...)
 	}
 	if raw != nil {
-		if sealedRaw, err = sealGCM(seal.PayloadKey(o.All()), numberRaw, key[:], raw); err != nil {
+		if sealedRaw, err = sealOnce(nil, seal.PayloadKey(o.All()), numberRaw, key[:], raw); err != nil {
 			return nil, nil, fmt.Errorf("sealing payload: %w", err)
 		}
 	}
 	return payload, sealedRaw, nil
 }
 
-// about is what the values of a group are bound to.
-func about(key leaf.Hash, owners []uint8) []byte {
-	return append(append(make([]byte, 0, 32+len(owners)), key[:]...), owners...)
+// appendGroup appends the values of the fields that a set of persons owns.
+func appendGroup(payload []byte, key leaf.Hash, s *Seed, fields []seal.Field) ([]byte, error) {
+	payload = append(append(payload, uint8(len(s.Owners))), s.Owners...)
+	from := len(payload) + 4
+	payload = append(payload, 0, 0, 0, 0)
+	for i := range fields {
+		f := &fields[i]
+		if !bytes.Equal(f.Owners, s.Owners) {
+			continue
+		}
+		payload = appendPath(payload, f.Path)
+		payload = binary.AppendUvarint(payload, uint64(len(f.Value)))
+		payload = append(payload, f.Value...)
+	}
+	var buf [64]byte
+	payload, err := sealOnce(payload[:from], seal.PayloadKey(s.Seed), numberValues, about(buf[:0], key, s.Owners), payload[from:])
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint32(payload[from-4:], uint32(len(payload)-from))
+	return payload, nil
+}
+
+// about appends what the values of a group are bound to.
+func about(b []byte, key leaf.Hash, owners []uint8) []byte {
+	return append(append(b, key[:]...), owners...)
 }
 
 // Open returns the opening of an event with the seeds of all owners that occur.
@@ -223,17 +235,17 @@ func (v *Vault) Fields(key leaf.Hash, payload []byte) (*Opening, []seal.Field, e
 	}
 	var fields []seal.Field
 	for i, s := range o.Seeds {
-		plain, err := openGCM(seal.PayloadKey(s.Seed), numberValues, about(key, s.Owners), groups[i])
+		plain, err := openOnce(seal.PayloadKey(s.Seed), numberValues, about(nil, key, s.Owners), groups[i])
 		if err != nil {
 			return nil, nil, fmt.Errorf("opening event: %w", err)
 		}
 		for r := (reader{plain}); len(r.b) > 0; {
-			path := r.take(int(r.uint(2)))
-			value := r.take(int(r.uint(4)))
-			if path == nil || value == nil {
+			path := r.path()
+			value := r.take(r.uvarint())
+			if path == "" || value == nil {
 				return nil, nil, fmt.Errorf("opening event: %w", ErrCorrupt)
 			}
-			fields = append(fields, seal.Field{Path: string(path), Value: seal.Value(value), Owners: s.Owners})
+			fields = append(fields, seal.Field{Path: path, Value: seal.Value(value), Owners: s.Owners})
 		}
 	}
 	slices.SortFunc(fields, func(a, b seal.Field) int { return strings.Compare(a.Path, b.Path) })
@@ -245,7 +257,7 @@ func (v *Vault) Raw(key leaf.Hash, o *Opening, sealedRaw []byte) ([]byte, error)
 	if sealedRaw == nil {
 		return nil, fmt.Errorf("opening raw: %w", ErrLost)
 	}
-	raw, err := openGCM(seal.PayloadKey(o.All()), numberRaw, key[:], sealedRaw)
+	raw, err := openOnce(seal.PayloadKey(o.All()), numberRaw, key[:], sealedRaw)
 	if err != nil {
 		return nil, fmt.Errorf("opening raw: %w", err)
 	}
@@ -276,4 +288,15 @@ func (r *reader) uint(size int) int64 {
 		n = n<<8 | int64(c)
 	}
 	return n
+}
+
+// uvarint is uint for a number of a length of its own.
+func (r *reader) uvarint() int {
+	n, size := binary.Uvarint(r.b)
+	if size <= 0 || n > math.MaxInt32 {
+		r.b = nil
+		return -1
+	}
+	r.b = r.b[size:]
+	return int(n)
 }

@@ -83,7 +83,7 @@ func Create(dir string, m Master) error {
 		if err != nil {
 			return err
 		}
-		sealed, err := b.seal([]byte(purposeLog), secrets)
+		sealed, err := b.seal(nil, []byte(purposeLog), secrets)
 		if err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func (v *Vault) enrol(b *pebble.Batch, family string, received int64, id subject
 	}
 	e.Hash = leaf.HashOf(e.Leaf)
 	key := append([]byte{kindEnrolment}, e.Hash[:]...)
-	sealed, err := v.subjects.seal(key, e.format())
+	sealed, err := v.subjects.seal(nil, key, e.format())
 	if err != nil {
 		return nil, err
 	}
