@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"idlog/client/monitor/memory"
+	"idlog/client/rules"
 	"idlog/proto/checkpoint"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -29,11 +30,11 @@ const (
 
 // fact is what the rules need of one entry.
 type fact struct {
-	index    int64
-	hash     leaf.Hash
-	leaf     leaf.Leaf // nil if it is none; an event's without the tags of persons
-	problems []problem
-	keys     []remembered // of an event: its id, if it has one, and its digest
+	index int64
+	hash  leaf.Hash
+	leaf  leaf.Leaf       // nil if it is none; an event's without the tags of persons
+	alone []rules.Finding // what is wrong with it wherever it stood
+	keys  []remembered    // of an event: its id, if it has one, and its digest
 }
 
 // remembered is a key of an event and where it was first seen, in the steps
@@ -106,8 +107,8 @@ func (m *Monitor) recall(f *fact) error {
 	if !ok {
 		return nil
 	}
-	if len(e.Tags) > 0 && e.Tags[0].Field == 1 {
-		f.keys = append(f.keys, remembered{key: memory.ID(e.Source, e.Tags[0].Value)})
+	if id, ok := rules.EventID(e); ok {
+		f.keys = append(f.keys, remembered{key: memory.ID(e.Source, id)})
 	}
 	f.keys = append(f.keys, remembered{key: memory.Fields(e.Fields)})
 	for i := range f.keys {
@@ -122,6 +123,12 @@ func (m *Monitor) recall(f *fact) error {
 
 // step judges entries, delivers what it finds, and moves the cursor past them.
 func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
+	if m.history.Next != m.at.checked {
+		// The step before was cut off, in this process or an earlier one.
+		if err := m.remember(); err != nil {
+			return err
+		}
+	}
 	j := judge{Monitor: m, tree: t, after: m.at.after}
 	for i := range facts {
 		if err := j.entry(ctx, &facts[i]); err != nil {
@@ -140,6 +147,12 @@ func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
 		}
 	}
 	// If we die here all of it was delivered, and is found again under its ids.
+	if j.keys || m.at.checked == 0 {
+		if err := m.dir.writeHistory(m.history); err != nil {
+			return err
+		}
+	}
+	// If we die here the keys leaves are read again, and announce what is known.
 	j.batch.Checked = facts[len(facts)-1].index + 1
 	if err := m.memory.Commit(&j.batch); err != nil {
 		return &StateError{err}

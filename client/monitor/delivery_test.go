@@ -95,7 +95,7 @@ func TestDeliveredAgain(t *testing.T) {
 
 			// A fault: the cursor is before it.
 			w.grow(now(), event(t, "x", now()), []byte("no leaf\n"), event(t, "y", now()+7200))
-			d = w.dieAt("postdated", after)
+			d = w.dieAt("received", after)
 			if n := w.checked(); n != 8 {
 				t.Errorf("the cursor is at %d", n)
 			}
@@ -103,7 +103,7 @@ func TestDeliveredAgain(t *testing.T) {
 			check(t, err)
 			kinds := got.kinds()
 			slices.Sort(kinds)
-			if diff := cmp.Diff([]string{"not-a-leaf", "postdated"}, slices.Compact(kinds)); diff != "" || checked != 11 {
+			if diff := cmp.Diff([]string{"grammar", "received"}, slices.Compact(kinds)); diff != "" || checked != 11 {
 				t.Errorf("checked %d:\n%s", checked, diff)
 			}
 			ids := make(map[string]int)

@@ -7,10 +7,11 @@
 // It trusts a policy, its own directory and its clock. What a log, a witness or
 // a webhook says is bytes until it is verified.
 //
-// It cannot skip. Four files of the directory, besides the memory of ids, are
+// It cannot skip. Five files of the directory, besides the memory of ids, are
 // all of its state, and each is replaced in one rename:
 //
 //	cursor        what was verified and checked, and whose findings were delivered
+//	keys          the keys that the log announced
 //	outbox        findings that are on their way
 //	stopped       the contradiction at which this log is no longer followed
 //	acknowledged  ids of contradictions at which it goes on
@@ -24,14 +25,14 @@
 //	stopped     if a contradiction    the outbox once more; then it refuses to go on
 //	settled     outbox removed        the entries are read again; what is found again
 //	                                  has the id it had
-//	memory      the ids committed     they are committed again, which changes nothing
+//	memory      keys and ids written  they are written again, which changes nothing
 //	cursor      moved                 goes on from here
 //
 // A contradiction is one of fork, rollback, duplicate and witness-fork, each
 // with a file that package evidence judges. What has no such file does not stop
-// the monitor: an entry that breaks a rule is a fault, reported once; a state of
-// affairs, as silence, is an alarm that is raised, repeated every hour and taken
-// back.
+// the monitor: an entry that breaks a rule of package rules is a fault, reported
+// once; a state of affairs, as silence, is an alarm that is raised, repeated every
+// hour and taken back.
 //
 // A Monitor belongs to one goroutine and its directory to one Monitor; the state
 // of package trust beside it is shared with every client of the machine, whose

@@ -18,6 +18,7 @@ import (
 
 	"idlog/client/monitor/memory"
 	"idlog/client/monitor/remote"
+	"idlog/client/rules"
 	"idlog/client/trust"
 	"idlog/proto/checkpoint"
 	"idlog/proto/policy"
@@ -56,7 +57,7 @@ type Config struct {
 	// be silent, and how long a witness may be missing; 0 is 10 min.
 	MaxAge time.Duration
 	// Backlog is how long the log may keep what it received before it is in a
-	// checkpoint, while it publishes others; 0 is 10 min.
+	// checkpoint, while it publishes others; 0 is the longest of its promises, a day.
 	Backlog time.Duration
 	// Witnesses is how many operators of witnesses must have cosigned a checkpoint,
 	// besides the policy's own quorum (SPEC F43); 0 asks for no more.
@@ -95,7 +96,7 @@ type Monitor struct {
 	stride       int64                // entries between archived checkpoints that are asked for
 	segment      segment
 	noArchive    error // why the archive bounds nothing; nil if it does
-	announced    *announced
+	history      *rules.History
 	faults       int
 }
 
@@ -108,14 +109,14 @@ func Open(c Config) (*Monitor, error) {
 	for _, d := range []struct {
 		is *time.Duration
 		or time.Duration
-	}{{&c.Interval, 10 * time.Second}, {&c.MaxAge, 10 * time.Minute}, {&c.Backlog, 10 * time.Minute}} {
+	}{{&c.Interval, 10 * time.Second}, {&c.MaxAge, 10 * time.Minute}} {
 		if *d.is <= 0 {
 			*d.is = d.or
 		}
 	}
 	m := &Monitor{
 		cfg: c, logger: c.Logger, stride: 1, acknowledged: make(map[string]bool), alarms: make(map[string]*alarm),
-		ahead: make(map[string]view), newest: make(map[string]time.Time), announced: newAnnounced(),
+		ahead: make(map[string]view), newest: make(map[string]time.Time),
 	}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)
@@ -186,6 +187,9 @@ func (m *Monitor) open() error {
 	}
 	if m.at != nil && m.at.checked > m.at.base && m.memory.Checked() < m.at.checked {
 		return m.dir.damaged("memory", fmt.Errorf("it knows %d entries, and %d were checked", m.memory.Checked(), m.at.checked))
+	}
+	if err := m.remember(); err != nil {
+		return err
 	}
 	if m.at != nil && m.cfg.FromNow {
 		return fmt.Errorf("it is followed since entry %d and has been checked up to %d: to begin anew would skip what is between; move %s away if that is meant",

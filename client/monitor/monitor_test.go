@@ -228,34 +228,35 @@ func TestFaults(t *testing.T) {
 			format(t, &leaf.Loss{Log: family, Received: now(), Fields: digest, From: 0, To: 7}),
 			format(t, &leaf.Root{Origin: origin, N: 5, LogRoot: hash(1), MapFn: leaf.MapFn, Keys: 1, MapRoot: hash(2), Millis: now() * 1000}),
 			keys(t, 2, now(), source, "other"), event(t, "y", now(), func(e *leaf.Event) { e.Keys = 2 })}, []string{}},
-		"no leaf":                    {[][]byte{[]byte("hello\n")}, []string{"not-a-leaf"}},
-		"nearly a leaf":              {[][]byte{append(event(t, "x", now()), '\n')}, []string{"not-a-leaf"}},
-		"of another family":          {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Log = "other.example/id" })}, []string{"foreign-leaf"}},
-		"a root of another log":      {[][]byte{format(t, &leaf.Root{Origin: family + "/2", N: 1, MapFn: leaf.MapFn, Millis: now() * 1000})}, []string{"foreign-leaf"}},
-		"a second genesis":           {[][]byte{genesis(t, now())}, []string{"out-of-place"}},
-		"an erasure of what comes":   {[][]byte{format(t, &leaf.Erasure{Log: family, Received: now(), Fields: digest, From: 1, To: 9})}, []string{"out-of-place"}},
-		"a loss of what comes":       {[][]byte{format(t, &leaf.Loss{Log: family, Received: now(), Fields: digest, From: 1, To: 9})}, []string{"out-of-place"}},
-		"no event id":                {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags = e.Tags[1:] })}, []string{"bad-tags"}},
-		"two event ids":              {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags[1].Field = 1; slices.SortFunc(e.Tags, leaf.CompareTags) })}, []string{"bad-tags"}},
-		"no class":                   {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags = e.Tags[:3] })}, []string{"bad-tags"}},
-		"a tag of the source":        {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags[2].Field = 5 })}, []string{"bad-tags"}},
-		"an actor who is no person":  {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags = slices.Delete(e.Tags, 1, 2) })}, []string{"bad-tags"}},
-		"another VRF key":            {[][]byte{format(t, &leaf.Keys{Log: family, Received: now(), Epoch: 1, VRF: hash("other")})}, []string{"keys-changed"}},
-		"another key of a source":    {[][]byte{format(t, &leaf.Keys{Log: family, Received: now(), Epoch: 1, VRF: hash("vrf", 1), Commits: []leaf.Commit{{Field: 1, Source: source}}})}, []string{"keys-changed"}},
-		"an epoch of nobody":         {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Keys = 2 })}, []string{"unannounced-keys"}},
-		"a source of nobody":         {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Source = "other" })}, []string{"unannounced-keys"}},
-		"enrolled in no epoch":       {[][]byte{enrol("a", 3)}, []string{"unannounced-keys"}},
-		"a link to nobody":           {[][]byte{enrol("a", 1), format(t, &leaf.Subject{Log: family, Received: now(), Keys: 1, Links: two(a, b), Fields: &digest, Etags: two(hash(1), hash(2))})}, []string{"not-enrolled"}},
-		"an erasure of nobody":       {[][]byte{format(t, &leaf.Erasure{Log: family, Received: now(), Fields: digest, Enrolments: []leaf.Hash{a}, Tags: []leaf.Tag{{Field: 2}}})}, []string{"not-enrolled"}},
-		"a repeat":                   {[][]byte{event(t, "x", 1_790_000_000), event(t, "x", 1_790_000_000)}, []string{"backdated", "backdated", "repeat"}},
-		"received an hour ago":       {[][]byte{event(t, "x", now()-3600)}, []string{"backdated"}},
-		"received within the hour":   {[][]byte{event(t, "x", now()+120)}, []string{"postdated"}},
-		"received a little early":    {[][]byte{event(t, "x", now()-650)}, []string{}},
+		"no leaf":                    {[][]byte{[]byte("hello\n")}, []string{"grammar"}},
+		"nearly a leaf":              {[][]byte{append(event(t, "x", now()), '\n')}, []string{"grammar"}},
+		"of another family":          {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Log = "other.example/id" })}, []string{"family"}},
+		"a root of another log":      {[][]byte{format(t, &leaf.Root{Origin: "other.example/id/1", N: 1, MapFn: leaf.MapFn, Millis: now() * 1000})}, []string{"family"}},
+		"a second genesis":           {[][]byte{genesis(t, now())}, []string{"genesis"}},
+		"an erasure of what comes":   {[][]byte{format(t, &leaf.Erasure{Log: family, Received: now(), Fields: digest, From: 1, To: 9})}, []string{"range"}},
+		"a loss of what comes":       {[][]byte{format(t, &leaf.Loss{Log: family, Received: now(), Fields: digest, From: 1, To: 9})}, []string{"range"}},
+		"no event id":                {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags = e.Tags[1:] })}, []string{"tags"}},
+		"two event ids":              {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags[1].Field = 1; slices.SortFunc(e.Tags, leaf.CompareTags) })}, []string{"tags"}},
+		"no class":                   {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags = e.Tags[:3] })}, []string{"tags"}},
+		"a tag of the source":        {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags[2].Field = 5 })}, []string{"tags"}},
+		"an actor who is no person":  {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Tags = slices.Delete(e.Tags, 1, 2) })}, []string{"tags"}},
+		"another VRF key":            {[][]byte{format(t, &leaf.Keys{Log: family, Received: now(), Epoch: 1, VRF: hash("other")})}, []string{"keys"}},
+		"another key of a source":    {[][]byte{format(t, &leaf.Keys{Log: family, Received: now(), Epoch: 1, VRF: hash("vrf", 1), Commits: []leaf.Commit{{Field: 1, Source: source}}})}, []string{"keys"}},
+		"an epoch of nobody":         {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Keys = 2 })}, []string{"keys"}},
+		"a source of nobody":         {[][]byte{event(t, "x", now(), func(e *leaf.Event) { e.Source = "other" })}, []string{"keys"}},
+		"enrolled in no epoch":       {[][]byte{enrol("a", 3)}, []string{"keys"}},
+		"a link to nobody":           {[][]byte{enrol("a", 1), format(t, &leaf.Subject{Log: family, Received: now(), Keys: 1, Links: two(a, b), Fields: &digest, Etags: two(hash(1), hash(2))})}, []string{"enrolment"}},
+		"an erasure of nobody":       {[][]byte{format(t, &leaf.Erasure{Log: family, Received: now(), Fields: digest, Enrolments: []leaf.Hash{a}, Tags: []leaf.Tag{{Field: 2}}})}, []string{"enrolment"}},
+		"a repeat":                   {[][]byte{event(t, "x", 1_790_000_000), event(t, "x", 1_790_000_000)}, []string{"received", "received", "repeat"}},
+		"received an hour ago":       {[][]byte{event(t, "x", now()-3600)}, []string{"received"}},
+		"received within the hour":   {[][]byte{event(t, "x", now()+120)}, []string{"received"}},
+		"received a little early":    {[][]byte{event(t, "x", now()-630)}, []string{}},
 		"received by a fast clock":   {[][]byte{event(t, "x", now()+50)}, []string{}},
-		"several faults of one leaf": {[][]byte{event(t, "x", now()+3600, func(e *leaf.Event) { e.Tags = e.Tags[:2] })}, []string{"bad-tags", "postdated"}},
+		"several faults of one leaf": {[][]byte{event(t, "x", now()+3600, func(e *leaf.Event) { e.Tags = e.Tags[:2] })}, []string{"tags", "received"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
+			w.config.Backlog = 10 * time.Minute
 			w.show(w.log, 2, now()-100)
 			w.grow(now(), test.leaves...)
 			got, checked, err := w.once()
@@ -278,7 +279,7 @@ func TestFirstEntries(t *testing.T) {
 	w.grow(now(), keys(t, 1, now(), source), event(t, "x", now()))
 	got, _, err := w.once()
 	check(t, err)
-	want(t, got, "out-of-place", "out-of-place")
+	want(t, got, "genesis", "keys")
 }
 
 // When an entry was logged is bounded by the archive, whether it has a checkpoint
@@ -294,7 +295,7 @@ func TestTimes(t *testing.T) {
 				w.show(w.log, 2, start)
 				got := []string{}
 				look := func() {
-					found, _, err := w.once(func(c *monitor.Config) { c.MaxAge = 48 * time.Hour })
+					found, _, err := w.once(func(c *monitor.Config) { c.MaxAge, c.Backlog = 48*time.Hour, 10*time.Minute })
 					check(t, err)
 					got = append(got, found.kinds()...)
 				}
@@ -318,13 +319,13 @@ func TestTimes(t *testing.T) {
 				// The log has been idle since, and its checkpoint is cosigned anew.
 				w.show(w.log, int64(len(w.log.Leaves)), now())
 				look()
-				if diff := cmp.Diff([]string{"backdated", "postdated"}, got); diff != "" {
+				if diff := cmp.Diff([]string{"received", "received"}, got); diff != "" {
 					t.Error(diff)
 				}
 				// What is older than that was not there, and should have been.
 				w.grow(now(), event(t, "late", start+13000))
 				look()
-				if diff := cmp.Diff([]string{"backdated", "postdated", "backdated"}, got); diff != "" {
+				if diff := cmp.Diff([]string{"received", "received", "received"}, got); diff != "" {
 					t.Error(diff)
 				}
 			})
@@ -563,6 +564,8 @@ func TestDamage(t *testing.T) {
 		},
 		"cursor empty": func(w *world) error { return os.WriteFile(w.file("cursor"), nil, 0o600) },
 		"memory lost":  func(w *world) error { return os.RemoveAll(w.file("memory")) },
+		"keys lost":    func(w *world) error { return os.Remove(w.file("keys")) },
+		"keys altered": func(w *world) error { return os.WriteFile(w.file("keys"), []byte("{}"), 0o600) },
 		"acknowledged": func(w *world) error { return os.WriteFile(w.file("acknowledged"), []byte("{"), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {

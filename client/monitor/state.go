@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"idlog/client/internal/atomicfile"
+	"idlog/client/rules"
 	"idlog/proto/checkpoint"
 )
 
@@ -162,6 +164,39 @@ func (d folder) writeFindings(name string, fs []Finding) error {
 		return err
 	}
 	return d.write(name, b)
+}
+
+// writeHistory keeps the keys that the log announced.
+func (d folder) writeHistory(h *rules.History) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return &StateError{err}
+	}
+	return d.write("keys", b)
+}
+
+// remember reads which keys were announced below the cursor.
+func (m *Monitor) remember() error {
+	m.history = &rules.History{Family: m.family}
+	if m.at == nil || m.at.base > 0 || m.at.checked == 0 {
+		return nil
+	}
+	b, err := m.dir.read("keys")
+	if err != nil {
+		return err
+	}
+	err = errors.New("it is not there")
+	if b != nil {
+		err = json.Unmarshal(b, m.history)
+	}
+	if err == nil && m.history.Family != m.family {
+		err = fmt.Errorf("it is of log %q", m.history.Family)
+	}
+	if err != nil {
+		return m.dir.damaged("keys", err)
+	}
+	m.history.Next = m.at.checked // it was written at the last keys leaf
+	return nil
 }
 
 // settle delivers findings. When it returns nil all sinks have taken all of

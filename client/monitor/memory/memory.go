@@ -31,27 +31,16 @@ type Key [1 + sha256.Size]byte
 
 // ID is the key of an event's id: the source, and the value of its tag 1, which
 // is made with a key of that source alone.
-func ID(source string, tag leaf.Hash) Key { return hashed('i', source, tag[:]) }
+func ID(source string, tag leaf.Hash) Key {
+	var b [128]byte // a source has at most 64 bytes
+	return join('i', sha256.Sum256(append(append(append(b[:0], source...), 0), tag[:]...)))
+}
 
 // Fields is the key of an event's digest.
 func Fields(digest leaf.Hash) Key { return join('f', digest) }
 
 // Enrolment is the key of an enrolment's leaf hash.
 func Enrolment(h leaf.Hash) Key { return join('e', h) }
-
-// VRF is the key of an epoch's VRF key, whose Place holds that in the place of
-// a leaf hash.
-func VRF(epoch int64) Key { return hashed('v', "", binary.BigEndian.AppendUint64(nil, uint64(epoch))) }
-
-// Commit is the key of a commitment in a keys leaf, which its Place holds.
-func Commit(epoch int64, field uint16, source string) Key {
-	return hashed('c', source, binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(nil, uint64(epoch)), field))
-}
-
-func hashed(kind byte, source string, rest []byte) Key {
-	var b [128]byte // a source has at most 64 bytes
-	return join(kind, sha256.Sum256(append(append(append(b[:0], source...), 0), rest...)))
-}
 
 func join(kind byte, h leaf.Hash) (k Key) {
 	k[0] = kind
@@ -62,7 +51,7 @@ func join(kind byte, h leaf.Hash) (k Key) {
 // Place is where something was first seen.
 type Place struct {
 	Index int64
-	Hash  leaf.Hash // the leaf hash of that entry, unless the Key says otherwise
+	Hash  leaf.Hash // its leaf hash
 }
 
 // Batch is what was learned and not yet committed. Its zero value is empty.

@@ -63,9 +63,8 @@ func TestStore(t *testing.T) {
 func TestKeys(t *testing.T) {
 	seen := make(map[memory.Key]int)
 	for i, k := range []memory.Key{
-		memory.Fields(hash(1)), memory.Fields(hash(2)), memory.Enrolment(hash(1)), memory.VRF(1), memory.VRF(2),
+		memory.Fields(hash(1)), memory.Fields(hash(2)), memory.Enrolment(hash(1)),
 		memory.ID("a", hash(1)), memory.ID("b", hash(1)), memory.ID("a", hash(2)), memory.ID("", hash(1)),
-		memory.Commit(1, 1, "a"), memory.Commit(1, 1, "b"), memory.Commit(1, 2, "a"), memory.Commit(2, 1, "a"),
 	} {
 		if j, ok := seen[k]; ok {
 			t.Errorf("keys %d and %d are one", j, i)
