@@ -1,31 +1,41 @@
 package log_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"idlog/log"
 	"idlog/proto/checkpoint"
 )
 
-// use gives the configuration and the witnesses these keys.
+// use gives the configuration these keys. The witnesses look for none any more: a
+// request of the run before may still be on its way.
 func (w *world) use(keys ...key) {
 	w.t.Helper()
 	w.keys, w.config.Signers, w.config.VKeys = keys, nil, nil
-	var vs []note.Verifier
 	for _, k := range keys {
-		v, err := checkpoint.NewVerifier(k.vkey)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		vs = append(vs, v)
 		w.config.Signers, w.config.VKeys = append(w.config.Signers, k.signer), append(w.config.VKeys, k.vkey)
 	}
 	for _, x := range w.witnesses {
-		x.set(func(x *witness) { x.keys = vs })
+		x.set(func(x *witness) { x.keys = nil })
+	}
+}
+
+// claim does something with a log that is not open.
+func (w *world) claim(f func(*log.Claim) error) error {
+	c, err := log.ClaimLog(w.config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c), c.Close())
+}
+
+func (w *world) setKeys(vkeys ...string) {
+	w.t.Helper()
+	if err := w.claim(func(c *log.Claim) error { return c.SetKeys(vkeys) }); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -40,9 +50,15 @@ func TestKeySuccession(t *testing.T) {
 	both := []string{old.vkey, next.vkey}
 	signed := func(want ...string) {
 		t.Helper()
-		got, err := log.PublishedKeys(w.config.Dir, origin, both)
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("what is published is signed by %v, %v; want %v", got, err, want)
+		err := w.claim(func(c *log.Claim) error {
+			got, err := c.PublishedKeys(both)
+			if !slices.Equal(got, want) {
+				t.Errorf("what is published is signed by %v, want %v", got, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 	signed(old.vkey)
@@ -50,9 +66,7 @@ func TestKeySuccession(t *testing.T) {
 	// The configuration before the identity: refused, and nothing was done.
 	w.use(old, next)
 	wantRefused(t, w.config, "identity")
-	if err := log.SetKeys(w.config.Dir, origin, both); err != nil {
-		t.Fatal(err)
-	}
+	w.setKeys(both...)
 	w.use(old)
 	w.open().close() // the identity alone: the old key goes on
 
@@ -68,24 +82,22 @@ func TestKeySuccession(t *testing.T) {
 	if p.Size != last.Size || p.Root != last.Root {
 		t.Errorf("under both keys it published %+v", p)
 	}
-	signed(both...)
 	r.check(r.publish(3))
-	if err := log.SetKeys(w.config.Dir, origin, both); err == nil || !strings.Contains(err.Error(), "LOCK") {
-		t.Errorf("the keys of an open log were changed: %v", err)
+	if _, err := log.ClaimLog(w.config); err == nil || !strings.Contains(err.Error(), "the log is open already") {
+		t.Errorf("an open log was claimed: %v", err)
 	}
 	r.close()
+	signed(both...)
 
 	// The old one goes.
 	w.use(next)
 	w.open().close() // the configuration alone
-	if err := log.SetKeys(w.config.Dir, origin, []string{next.vkey}); err != nil {
-		t.Fatal(err)
-	}
+	w.setKeys(next.vkey)
 	w.configure(2) // a policy of the new key
 	r = w.open()
 	r.check(r.publish(2))
-	signed(next.vkey)
 	r.close()
+	signed(next.vkey)
 	w.use(old)
 	wantRefused(t, w.config, "identity")
 }
@@ -98,9 +110,7 @@ func TestKeyExchangedAtOnce(t *testing.T) {
 	r.publish(4)
 	r.close()
 	other := newKey(t, origin, checkpoint.Ed25519, checkpoint.LogRole)
-	if err := log.SetKeys(w.config.Dir, origin, []string{other.vkey}); err != nil {
-		t.Fatal(err)
-	}
+	w.setKeys(other.vkey)
 	w.use(other)
 	wantRefused(t, w.config, "checkpoint")
 }

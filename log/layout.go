@@ -105,50 +105,6 @@ func checkIdentity(name, origin string, vkeys []string) error {
 	return nil
 }
 
-// SetKeys says with which keys a log may be opened from now on: before the
-// configuration names a new one, and after it no longer names an old one. A crash
-// leaves the old keys or the new ones. The log must be closed.
-func SetKeys(dir, origin string, vkeys []string) error {
-	l, err := lock(filepath.Join(dir, lockName))
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	name := filepath.Join(dir, identityName)
-	_, created, err := readIdentity(name, origin)
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(name, formatIdentity(origin, vkeys, created)); err != nil {
-		return fmt.Errorf("writing identity: %w", err)
-	}
-	return nil
-}
-
-// PublishedKeys returns which of these keys have signed what a log published
-// last. A log must not lose the last key that readers know its tree by.
-func PublishedKeys(dir, origin string, vkeys []string) ([]string, error) {
-	note, err := os.ReadFile((&Log{cfg: Config{Dir: dir}}).publishedFile())
-	if err != nil {
-		return nil, fmt.Errorf("reading what is published: %w", err)
-	}
-	var signed []string
-	for _, v := range vkeys {
-		key, err := checkpoint.NewVerifier(v)
-		if err != nil {
-			return nil, err
-		}
-		_, by, err := checkpoint.Open(note, origin, key)
-		if err != nil {
-			return nil, fmt.Errorf("reading what is published: %w", err)
-		}
-		if by == 1 {
-			signed = append(signed, v)
-		}
-	}
-	return signed, nil
-}
-
 // lock takes a lock for the life of the returned file. It is of the open file,
 // not of the process, so it also keeps a second Open in this process out. A
 // crash releases it.

@@ -20,19 +20,21 @@ import (
 )
 
 // A Claim keeps every other process away from a log that is not open, and knows
-// what the log ever signed. It is for whoever puts a log back.
+// what the log ever signed. It is for whoever puts a log back, or changes its
+// keys. It belongs to one goroutine.
 type Claim struct {
 	// HighWater is the last tree that was signed.
 	HighWater checkpoint.Checkpoint
 
-	locks []io.Closer
+	config Config
+	locks  []io.Closer
 }
 
 // ClaimLog locks the heads directory of c, and that of the log if there is one. It
 // changes nothing. What it must not build on is a *RefusedError: a log that is
 // open, heads of another log, no heads at all. Of c, Dir, Heads and Origin count.
 func ClaimLog(c Config) (_ *Claim, err error) {
-	k := &Claim{}
+	k := &Claim{config: c}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.Close())
@@ -69,6 +71,46 @@ func (k *Claim) Close() error {
 	}
 	k.locks = nil
 	return err
+}
+
+// SetKeys says with which keys the log may be opened from now on: before the
+// configuration names a new one, and after it no longer names an old one. A crash
+// leaves the old keys or the new ones.
+func (k *Claim) SetKeys(vkeys []string) error {
+	name := filepath.Join(k.config.Dir, identityName)
+	_, created, err := readIdentity(name, k.config.Origin)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(name, formatIdentity(k.config.Origin, vkeys, created)); err != nil {
+		return fmt.Errorf("writing identity: %w", err)
+	}
+	return nil
+}
+
+// PublishedKeys returns which of these keys have signed what the log published
+// last. A log must not lose the last key that readers know its tree by. If
+// nothing is published the error is fs.ErrNotExist.
+func (k *Claim) PublishedKeys(vkeys []string) ([]string, error) {
+	note, err := os.ReadFile((&Log{cfg: k.config}).publishedFile())
+	if err != nil {
+		return nil, fmt.Errorf("reading what is published: %w", err)
+	}
+	var signed []string
+	for _, v := range vkeys {
+		key, err := checkpoint.NewVerifier(v)
+		if err != nil {
+			return nil, fmt.Errorf("reading what is published: %w", err)
+		}
+		_, by, err := checkpoint.Open(note, k.config.Origin, key)
+		if err != nil {
+			return nil, fmt.Errorf("reading what is published: %w", err)
+		}
+		if by == 1 {
+			signed = append(signed, v)
+		}
+	}
+	return signed, nil
 }
 
 // TilesDir is the directory in which a log at dir has its tiles and bundles.

@@ -171,9 +171,6 @@ func (p *Plan) ours() error {
 	if m.Origin != p.target.Log.Origin {
 		return &RefusedError{File: p.dir, Problem: fmt.Sprintf("it is a backup of %s, not of %s", m.Origin, p.target.Log.Origin), Remedy: "name the backup of this log, or the configuration of the other"}
 	}
-	if !slices.ContainsFunc(p.target.Log.VKeys, func(v string) bool { return slices.Contains(m.VKeys, v) }) {
-		return &RefusedError{File: p.dir, Problem: "it is of a log of this name that has other keys: " + strings.Join(m.VKeys, ", "), Remedy: "put back the keys of that log first; a backup has none"}
-	}
 	return nil
 }
 
@@ -224,7 +221,25 @@ func (p *Plan) kept(ctx context.Context) error {
 	case p.Size < p.view.Cursor():
 		return &RefusedError{File: dir, Problem: fmt.Sprintf("it has %d entries, and the journal knows %d", p.Size, p.view.Cursor()), Remedy: "move it away and restore it too: the journal has what it lacks"}
 	}
+	root, err := p.tiles().Root(ctx, p.Manifest.Size)
+	if err != nil {
+		return &RefusedError{File: dir, Problem: err.Error(), Remedy: "move it away and restore it too"}
+	}
+	if root != p.Manifest.Root {
+		return p.another(fmt.Sprintf("it is of another tree of %d entries than the log has", p.Manifest.Size))
+	}
 	return nil
+}
+
+// tiles reads what was signed of a log directory that survived.
+func (p *Plan) tiles() *tile.Reader {
+	return tile.NewReader(p.signed, func(ctx context.Context, path string) ([]byte, error) {
+		c, err := tile.ParsePath(path)
+		if err != nil {
+			return nil, err
+		}
+		return p.stored().Read(ctx, c)
+	})
 }
 
 // rebuilt finds out what tiles of the backup and leaves of the journal give
@@ -245,9 +260,17 @@ func (p *Plan) rebuilt(ctx context.Context) error {
 		return fmt.Errorf("preparing restore: %w", err)
 	}
 	if root != p.signed.Root {
-		return &RefusedError{File: p.target.Log.Heads, Problem: fmt.Sprintf("backup and journal lead to another tree of %d entries than the one that was signed", p.Signed), Remedy: "one of them is not of this log, or was changed: find out which before anything else"}
+		return p.another(fmt.Sprintf("backup and journal lead to another tree of %d entries than the one that was signed", p.Signed))
 	}
 	return nil
+}
+
+// another refuses a backup whose tree is not that of the log.
+func (p *Plan) another(problem string) error {
+	if !slices.ContainsFunc(p.target.Log.VKeys, func(v string) bool { return slices.Contains(p.Manifest.VKeys, v) }) {
+		problem += ": it is of a log of this name that has other keys, " + strings.Join(p.Manifest.VKeys, ", ")
+	}
+	return &RefusedError{File: p.dir, Problem: problem, Remedy: "backup, journal and heads must be of one log: find out which is not before anything else"}
 }
 
 // leaf returns the leaves behind the backup's tiles.
@@ -273,13 +296,7 @@ func (p *Plan) stored() *posix.Dir {
 func (p *Plan) countPersons(ctx context.Context) error {
 	read, end := p.view.Leaf, p.view.Cursor()
 	if !p.restores(PartLog) {
-		tiles := tile.NewReader(p.signed, func(ctx context.Context, path string) ([]byte, error) {
-			c, err := tile.ParsePath(path)
-			if err != nil {
-				return nil, err
-			}
-			return p.stored().Read(ctx, c)
-		})
+		tiles := p.tiles()
 		read = func(i int64) ([]byte, error) {
 			e, err := tiles.Entry(ctx, i)
 			return e.Data, err

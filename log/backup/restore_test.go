@@ -180,20 +180,17 @@ func TestRefusedRestores(t *testing.T) {
 		return w
 	}
 	t.Run("another log's backup", func(t *testing.T) {
-		w := empty(w.copy())
-		w.config.Origin = family + "/1"
-		w.replace("heads", "")
-		other := w.config
-		other.Dir = t.TempDir()
-		must(t, os.RemoveAll(other.Dir))
-		skey := newWorld(t) // for its key under the wrong name nothing is asked
-		other.Signers, other.VKeys = skey.config.Signers, skey.config.VKeys
-		other.Origin = origin
-		other.Heads = w.path("heads")
-		must(t, ilog.Create(t.Context(), other))
-		w.config.Origin = origin
-		w.config.Signers, w.config.VKeys = other.Signers, other.VKeys
-		refused(t, w, "has other keys")
+		other := newWorld(t)
+		other.start()
+		other.submit("ada", ids("x", 20)...)
+		other.stop()
+		must(t, os.CopyFS(other.path("backup"), os.DirFS(w.path("backup"))))
+		for _, part := range []backup.Part{"journal", "subjects"} {
+			other.replace(string(part), "")
+		}
+		refused(t, other, "it is of another tree of 13 entries than the log has: it is of a log of this name that has other keys", "log")
+		other.replace("log", "")
+		refused(t, other, "those from 13 to 22 are in neither")
 	})
 	t.Run("another origin", func(t *testing.T) {
 		w := empty(w.copy())
