@@ -18,8 +18,8 @@ const (
 	// longestWait bounds what a server can make a client wait for.
 	longestWait = time.Minute
 	// longestTry bounds one try of a call, so that a server that went silent is asked again. A server answers a
-	// submission within the time it waits for its witnesses, ten seconds unless it is told otherwise.
-	longestTry = time.Minute
+	// submission within the time it waits for its witnesses, a minute at most.
+	longestTry = 2 * time.Minute
 )
 
 // retry calls op until it succeeds, fails for good, has been tried attempts
@@ -68,7 +68,7 @@ func retry(ctx context.Context, attempts int, op func(context.Context) error) er
 // ended is the plain error of a context that is over, with what stood in the way before.
 func ended(ctx context.Context, last error) error {
 	err := cmp.Or(ctx.Err(), context.DeadlineExceeded) // whose timer may be a moment late
-	if last != nil {
+	if last != nil && err != context.Canceled {
 		return fmt.Errorf("%w; before that: %w", err, last)
 	}
 	return err

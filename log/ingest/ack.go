@@ -121,7 +121,7 @@ func (in *Ingest) promise(row *journal.Row, o Opening) (*Ticket, error) {
 	received := o.Received.Unix()
 	note, err := ticket.Sign(&ticket.Ticket{
 		Log: in.cfg.Family, Leaf: leaf.HashOf(row.Leaf),
-		Received: received, Deadline: received + int64(ticket.Longest/time.Second),
+		Received: received, Deadline: received + int64(in.cfg.TicketDeadline/time.Second),
 	}, in.ticket)
 	if err != nil {
 		return nil, err

@@ -111,6 +111,14 @@ func (c *cheat) hold(rows []*journal.Row) []*journal.Row {
 	return nil
 }
 
+// lose forgets the events that were taken, whose tickets promise that they will be logged.
+func (*cheat) lose(rows []*journal.Row) []*journal.Row {
+	if !does("broken-promise") {
+		return rows
+	}
+	return slices.DeleteFunc(rows, func(r *journal.Row) bool { return bytes.HasPrefix(r.Leaf, []byte("idlog-event/v1\n")) })
+}
+
 // receipt changes a receipt that is about to be given out.
 func (c *cheat) receipt(ctx context.Context, in *Ingest, size int64, r *Receipt) error {
 	c.mu.Lock()

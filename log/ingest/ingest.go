@@ -72,6 +72,9 @@ type Config struct {
 	// AckTimeout is how long Submit waits for a checkpoint before it gives
 	// tickets; 0 means 10 s.
 	AckTimeout time.Duration
+	// TicketDeadline is how long after it was received an event is promised; whole seconds, 0 means 24 hours, which is
+	// the most that a ticket may say.
+	TicketDeadline time.Duration
 	// MaxBacklog and MaxBacklogBytes bound what was taken in and is not published
 	// yet, in leaves and in stored bytes; 0 means 20,000 and 64 MiB.
 	MaxBacklog, MaxBacklogBytes int64
@@ -122,6 +125,9 @@ var neutral = [...]uint16{tag.EventID, tag.Session, tag.Class, tag.Target}
 func New(ctx context.Context, c Config) (*Ingest, error) {
 	if c.AckTimeout == 0 {
 		c.AckTimeout = 10 * time.Second
+	}
+	if c.TicketDeadline == 0 {
+		c.TicketDeadline = ticket.Longest
 	}
 	if c.MaxBacklog == 0 {
 		c.MaxBacklog = 20_000

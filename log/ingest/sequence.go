@@ -41,6 +41,9 @@ func (in *Ingest) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if rows = in.cheat.lose(rows); len(rows) == 0 {
+		return nil
+	}
 	began := time.Now()
 	ctx = context.WithoutCancel(ctx)
 	leaves := make([][]byte, len(rows))

@@ -151,6 +151,9 @@ func (c *Config) checkLog(at string, l *Log, used map[string]string) error {
 			return c.at(at+d.name, "%v is out of range; use 0s to %v", d.value, d.most)
 		}
 	}
+	if d := l.TicketDeadline; d < time.Second || d > 24*time.Hour || d%time.Second != 0 {
+		return c.at(at+"ticket_deadline", "%v is out of range; use whole seconds, 1s to 24h", d)
+	}
 	if l.MaxBacklog < 1 {
 		return c.at(at+"max_backlog", "%d is out of range; use 1 or more", l.MaxBacklog)
 	}

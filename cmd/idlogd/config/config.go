@@ -110,6 +110,8 @@ type Log struct {
 	Sources []Source `yaml:"sources"`
 	// AckTimeout is how long a call waits for the witness quorum before it is given a ticket.
 	AckTimeout time.Duration `yaml:"ack_timeout,omitempty"`
+	// TicketDeadline is how long after it was received a ticket promises an event; whole seconds, at most 24h.
+	TicketDeadline time.Duration `yaml:"ticket_deadline,omitempty"`
 	// MaxBacklog is how many events may wait for the quorum; beyond it calls are refused.
 	MaxBacklog int64 `yaml:"max_backlog,omitempty"`
 	// MinInterval between two checkpoints; 0s publishes each batch at once. Seconds where public witnesses ask for it.
@@ -165,6 +167,7 @@ func (c *Config) withDefaults() {
 	for i := range c.Logs {
 		l := &c.Logs[i]
 		def(&l.AckTimeout, 10*time.Second)
+		def(&l.TicketDeadline, 24*time.Hour)
 		def(&l.MaxBacklog, 65536)
 		def(&l.Republish, time.Minute)
 	}

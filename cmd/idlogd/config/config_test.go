@@ -42,7 +42,7 @@ func TestConfigIsRead(t *testing.T) {
 		Policy:     "/srv/policy.tlog-policy",
 		Keys:       config.Keys{Log: []string{"/srv/keys/log.key"}, Ticket: "/srv/keys/ticket.key", Master: "/srv/keys/master.key"},
 		Sources:    []config.Source{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}}},
-		AckTimeout: 10 * time.Second, MaxBacklog: 65536, Republish: time.Minute,
+		AckTimeout: 10 * time.Second, TicketDeadline: 24 * time.Hour, MaxBacklog: 65536, Republish: time.Minute,
 	}}
 	if diff := cmp.Diff(want, c.Logs); diff != "" {
 		t.Errorf("logs differ (-want +got):\n%s", diff)
@@ -73,6 +73,8 @@ func TestConfigIsRefused(t *testing.T) {
 		{"no log key", "log: [keys/log.key]", "log: []", "f.yaml:13: logs.0.keys.log: missing"},
 		{"ack timeout", "    heads: heads\n", "    heads: heads\n    ack_timeout: 2h\n", "f.yaml:9: logs.0.ack_timeout: 2h0m0s is out of range"},
 		{"duration", "    heads: heads\n", "    heads: heads\n    ack_timeout: soon\n", "f.yaml:9: "},
+		{"ticket deadline", "    heads: heads\n", "    heads: heads\n    ticket_deadline: 25h\n", "f.yaml:9: logs.0.ticket_deadline: 25h0m0s is out of range"},
+		{"parts of seconds", "    heads: heads\n", "    heads: heads\n    ticket_deadline: 1500ms\n", "f.yaml:9: logs.0.ticket_deadline: 1.5s is out of range"},
 		{"backlog", "    heads: heads\n", "    heads: heads\n    max_backlog: -1\n", "f.yaml:9: logs.0.max_backlog: "},
 		{"source name", "name: okta", "name: Okta", "f.yaml:17: logs.0.sources.0.name: "},
 		{"source twice", "        principals: [local]\n", "        principals: [local]\n      - name: okta\n", "f.yaml:20: logs.0.sources.1.name: \"okta\" is listed twice"},

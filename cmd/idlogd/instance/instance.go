@@ -124,7 +124,7 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 	}
 	in.Ingest, err = ingest.New(ctx, ingest.Config{
 		Family: l.Family, Sources: sources, Log: in.Log, Journal: in.Journal, Vault: in.Vault,
-		TicketKey: ticket, AckTimeout: l.AckTimeout, MaxBacklog: l.MaxBacklog,
+		TicketKey: ticket, AckTimeout: l.AckTimeout, TicketDeadline: l.TicketDeadline, MaxBacklog: l.MaxBacklog,
 		Room: in.disks.room, Metrics: ingest.NewMetrics(o.Metrics, l.Family),
 	})
 	if err == nil && o.Metrics != nil {
