@@ -121,21 +121,26 @@ func work(t *testing.T) *worked {
 	}
 	event.Stamp(e, w.received)
 	fields := must[[]seal.Field](t)(event.Fields(e))
-	persons := must[[]event.Person](t)(event.Persons(e))
+	roll := must[*event.Roll](t)(event.NewRoll(e))
 	w.names = map[subject.Identifier]string{
-		persons[0].Primary: "Ada", persons[0].Secondary[0]: "Ada's login",
-		persons[1].Primary: "Bob", persons[1].Secondary[0]: "Bob's login",
+		roll.Persons[0].Primary: "Ada", roll.Persons[0].Secondary[0]: "Ada's login",
+		roll.Persons[1].Primary: "Bob", roll.Persons[1].Secondary[0]: "Bob's login",
 	}
 	epoch := tag.Key(secret("epoch"))
 	w.keys = event.NeutralKeys{
 		EventID: tag.Derive(epoch, tag.EventID, workedSource), Session: tag.Derive(epoch, tag.Session, workedSource),
 		Class: tag.Derive(epoch, tag.Class, workedSource), Target: tag.Derive(epoch, tag.Target, workedSource),
 	}
-	w.tagged = must[*event.Tagged](t)(event.Tag(e, fields, w.keys, func(id subject.Identifier) ([32]byte, bool) {
-		return w.handle(id).T, w.names[id] != ""
-	}))
+	var handles [][32]byte
+	for _, id := range roll.Identifiers {
+		if w.names[id] == "" {
+			t.Fatalf("the event names somebody else: %s", id)
+		}
+		handles = append(handles, w.handle(id).T)
+	}
+	w.tagged = roll.Tag(fields, w.keys, handles)
 	w.seal()
-	w.begin(persons)
+	w.begin(roll.Persons)
 	w.publish()
 	return w
 }

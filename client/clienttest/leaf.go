@@ -82,33 +82,30 @@ func (op *Operator) log(sent *eventv1.Event) (*logged, error) {
 		return nil, err
 	}
 	ev.Received = received.Unix()
-	persons, err := event.Persons(e)
+	roll, err := event.NewRoll(e)
 	if err != nil {
 		return nil, err
 	}
 	late := op.Lie == "late enrolment"
 	people := make(map[subject.Identifier]*person)
-	for _, p := range persons {
-		for _, id := range append([]subject.Identifier{p.Primary}, p.Secondary...) {
-			if late {
-				people[id] = &person{handle: subject.NewHandle()}
-			} else {
-				people[id] = op.enrol(id)
-			}
+	for _, id := range roll.Identifiers {
+		if late {
+			people[id] = &person{handle: subject.NewHandle()}
+		} else {
+			people[id] = op.enrol(id)
 		}
 	}
 	if op.Lie == "unenrolled handle" {
-		first := persons[0].Primary
+		first := roll.Persons[0].Primary
 		other := *people[first]
 		other.handle = subject.NewHandle()
 		people[first] = &other
 	}
-	tagged, err := event.Tag(e, fields, op.neutral(), func(id subject.Identifier) ([32]byte, bool) {
-		return people[id].handle.T, true
-	})
-	if err != nil {
-		return nil, err
+	var handles [][32]byte
+	for _, id := range roll.Identifiers {
+		handles = append(handles, people[id].handle.T)
 	}
+	tagged := roll.Tag(fields, op.neutral(), handles)
 	ev.Tags = slices.Clone(tagged.Tags)
 	rec := &logged{raw: e.Raw, event: sent, opening: &logv1.Opening{Received: timestamppb.New(received)}}
 	rec.lines = op.sealed(rec, tagged, people)

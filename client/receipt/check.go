@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"idlog/proto/event"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -82,15 +81,14 @@ func (c *Checker) Check(sent *Submission, r *logv1.Receipt, cp *policy.Verified)
 	// 6. SPEC: "persons: TagFn over the principals of my fields gives the identifiers; for each: pi verifies to an
 	// etag of an included enrolment with index < mine, commit opens to T, tags 2/3 from T". All but the index was
 	// checked when the enrolments came; a person with several has the one that the leaf was tagged with.
-	tagged, err := sent.roll.Tag(sent.stamp(at), keys.neutral, func(id subject.Identifier) ([32]byte, bool) {
-		return c.handleOf(id, ev, r.GetIndex())
-	})
-	if unknown, ok := errors.AsType[*event.UnknownPersonError](err); ok {
-		return fail(6, nil, "%s was not enrolled before the event", unknown.Identifier)
+	handles := make([][32]byte, len(sent.Persons))
+	for i, id := range sent.Persons {
+		var enrolled bool
+		if handles[i], enrolled = c.handleOf(id, ev, r.GetIndex()); !enrolled {
+			return fail(6, nil, "%s was not enrolled before the event", id)
+		}
 	}
-	if err != nil {
-		return fail(6, err, "tags of the event")
-	}
+	tagged := sent.roll.Tag(sent.stamp(at), keys.neutral, handles)
 	for _, t := range tagged.Tags {
 		if _, ok := slices.BinarySearchFunc(ev.Tags, t, leaf.CompareTags); !ok {
 			step := 5

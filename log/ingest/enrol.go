@@ -57,70 +57,68 @@ func (p *enroller) put(id subject.Identifier, who *person) {
 	p.young[id] = who
 }
 
-// enrol fills in the persons of a request. Whoever is unknown is enrolled: the
-// secrets are durable, and then the journal has the leaf, when it returns.
-func (in *Ingest) enrol(ctx context.Context, received time.Time, persons people) error {
-	mine, others := in.people.claim(persons)
+// seat is where a person is missing that somebody is enrolling.
+type seat struct {
+	at     **person
+	flight *flight
+}
+
+// enrol finds the persons of all items that have a roll. Whoever is unknown is enrolled: the secrets are durable,
+// and then the journal has the leaf, when it returns.
+func (in *Ingest) enrol(ctx context.Context, received time.Time, items []*item) error {
+	ids, mine, seats := in.people.claim(items)
 	if len(mine) > 0 {
-		ids := make([]subject.Identifier, 0, len(mine))
-		for id := range mine {
-			ids = append(ids, id)
-		}
 		// Others wait for this, so our caller's leaving does not end it. It waits for the disk alone.
 		made, err := in.enrolAll(context.WithoutCancel(ctx), received, ids)
 		in.people.mu.Lock()
-		for i, id := range ids {
-			f := mine[id]
+		for i, f := range mine {
 			if f.err = err; err == nil {
 				f.person = made[i]
-				in.people.put(id, f.person)
+				in.people.put(ids[i], f.person)
 			}
-			delete(in.people.flights, id)
+			delete(in.people.flights, ids[i])
 			close(f.done)
 		}
 		in.people.mu.Unlock()
 	}
-	for _, flights := range [...]map[subject.Identifier]*flight{mine, others} {
-		for id, f := range flights {
-			select {
-			case <-f.done:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			if f.err != nil {
-				return f.err
-			}
-			persons[id] = f.person
+	for _, s := range seats {
+		select {
+		case <-s.flight.done:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
+		if s.flight.err != nil {
+			return s.flight.err
+		}
+		*s.at = s.flight.person
 	}
 	return nil
 }
 
-// claim fills in who is known, and returns the flights of the others: those that
-// are the caller's to make, and those that somebody makes already.
-func (p *enroller) claim(persons people) (mine, others map[subject.Identifier]*flight) {
+// claim fills in who is known. It returns the identifiers that are the caller's to enrol, with their flights, and the
+// seats that wait for these or for somebody else's.
+func (p *enroller) claim(items []*item) (ids []subject.Identifier, mine []*flight, seats []seat) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id := range persons {
-		if known := p.get(id); known != nil {
-			persons[id] = known
+	for _, it := range items {
+		if it.roll == nil {
 			continue
 		}
-		f := p.flights[id]
-		if f != nil {
-			if others == nil {
-				others = make(map[subject.Identifier]*flight)
+		it.persons = make([]*person, len(it.roll.Identifiers))
+		for i, id := range it.roll.Identifiers {
+			if it.persons[i] = p.get(id); it.persons[i] != nil {
+				continue
 			}
-			others[id] = f
-			continue
+			f := p.flights[id]
+			if f == nil {
+				f = &flight{done: make(chan struct{})}
+				p.flights[id] = f
+				ids, mine = append(ids, id), append(mine, f)
+			}
+			seats = append(seats, seat{&it.persons[i], f})
 		}
-		if mine == nil {
-			mine = make(map[subject.Identifier]*flight)
-		}
-		f = &flight{done: make(chan struct{})}
-		mine[id], p.flights[id] = f, f
 	}
-	return mine, others
+	return ids, mine, seats
 }
 
 // enrolAll returns the persons of identifiers that nobody else is enrolling.

@@ -17,7 +17,6 @@ import (
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
-	"idlog/proto/subject"
 )
 
 // Request is one batch of events of one source.
@@ -34,7 +33,8 @@ type Request struct {
 type item struct {
 	event   *eventv1.Event
 	fields  []seal.Field // with those that the server adds
-	roll    *event.Roll
+	roll    *event.Roll  // when no row of the key was found
+	persons []*person    // of each identifier of the roll
 	key     leaf.Hash    // tag 1
 	absent  journal.Mark // when no row of the key was found
 	row     *journal.Row // the event's own, or the first one under its id
@@ -108,26 +108,25 @@ func (in *Ingest) take(ctx context.Context, req Request) ([]*item, error) {
 		req.Assurance = leaf.AssurancePushed
 	}
 	items := make([]*item, len(req.Events))
-	persons := make(people)
 	for i, e := range req.Events {
 		items[i] = &item{event: e}
-		if err := in.read(ctx, src, received, items[i], persons); err != nil {
+		if err := in.read(ctx, src, received, items[i]); err != nil {
 			if items[i].err = err; !errors.As(err, new(*Refusal)) {
 				return nil, err
 			}
 		}
 	}
-	if err := in.enrol(ctx, received, persons); err != nil {
+	if err := in.enrol(ctx, received, items); err != nil {
 		return nil, fmt.Errorf("enrolling: %w", err)
 	}
 	// The journal gives back the rows in the order of these.
 	var fresh []*item
 	var rows []*journal.Row
 	for _, it := range items {
-		if it.err != nil || it.row != nil {
+		if it.roll == nil {
 			continue
 		}
-		row, err := in.seal(src, req, received, it, persons)
+		row, err := in.seal(src, req, received, it)
 		if err != nil {
 			return nil, err
 		}
@@ -154,9 +153,9 @@ func (in *Ingest) take(ctx context.Context, req Request) ([]*item, error) {
 	return items, nil
 }
 
-// read judges an event, finds out whether its id is known, and if not, notes its
-// persons. Errors of the event are a *Refusal.
-func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it *item, persons people) error {
+// read judges an event, finds out whether its id is known, and if not, calls
+// its roll. Errors of the event are a *Refusal.
+func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it *item) error {
 	e := it.event
 	if e == nil || e.Schema != nil || e.GetTimes().GetReceived() != nil {
 		if err := event.Check(e); err != nil { // its rules beyond those of Fields
@@ -173,7 +172,8 @@ func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it 
 	if it.fields = event.StampFields(fields, received); len(it.fields) > event.MaxFields {
 		return refuse(logv1.Reason_REASON_TOO_LARGE, fmt.Sprintf("more than %d fields", event.MaxFields))
 	}
-	if it.roll, err = event.NewRoll(e); err != nil {
+	roll, err := event.NewRoll(e)
+	if err != nil {
 		if r := refusalOf(err); r != nil {
 			return r
 		}
@@ -184,20 +184,20 @@ func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it 
 	if it.row, err = in.journal.Get(ctx, it.key); err != nil || it.row != nil {
 		return err
 	}
-	for _, id := range it.roll.Identifiers {
-		persons.name(id)
-	}
+	it.roll = roll
 	return nil
 }
 
 // seal makes the leaf of an event and all that is stored with it.
-func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, persons people) (*journal.Row, error) {
-	tagged, err := it.roll.Tag(it.fields, src.keys, persons.handle)
-	if err != nil {
-		return nil, fmt.Errorf("tagging event: %w", err)
+func (in *Ingest) seal(src *source, req Request, received time.Time, it *item) (*journal.Row, error) {
+	var few [8][32]byte
+	handles := few[:0]
+	for _, p := range it.persons {
+		handles = append(handles, p.enrolment.Handle.T)
 	}
+	tagged := it.roll.Tag(it.fields, src.keys, handles)
 	fields, tags := in.cheat.fields(tagged.Fields), tagged.Tags
-	it.opening = vault.NewOpening(received, owners(tagged, persons))
+	it.opening = vault.NewOpening(received, it.owners(tagged))
 	digest, err := in.commit(it.opening, fields)
 	if err != nil {
 		return nil, err
@@ -212,7 +212,7 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, p
 		return nil, fmt.Errorf("making leaf: %w", err)
 	}
 	row := &journal.Row{
-		Key: it.key, Absent: it.absent, Leaf: b, Needs: persons.needs(it.roll), Principal: req.Principal,
+		Key: it.key, Absent: it.absent, Leaf: b, Needs: it.needs(), Principal: req.Principal,
 		Submission: submission(it.opening, it),
 	}
 	var raw []byte
@@ -243,12 +243,25 @@ func (in *Ingest) commit(o *vault.Opening, fields []seal.Field) (leaf.Hash, erro
 }
 
 // owners returns the persons of an event with their places among the tags of field 2.
-func owners(t *event.Tagged, persons people) []vault.Owner {
+func (it *item) owners(t *event.Tagged) []vault.Owner {
 	list := make([]vault.Owner, len(t.Persons))
-	for i := range t.Persons {
-		list[i] = vault.Owner{Position: t.Positions[i], Enrolment: persons[t.Persons[i].Primary].enrolment}
+	for i, p := range it.roll.PersonOf {
+		if p >= 0 {
+			list[p] = vault.Owner{Position: t.Positions[p], Enrolment: it.persons[i].enrolment}
+		}
 	}
 	return list
+}
+
+// needs are the rows of enrolments that are not in the log yet.
+func (it *item) needs() []leaf.Hash {
+	var keys []leaf.Hash
+	for _, p := range it.persons {
+		if p.row != nil && p.row.Index() < 0 && !slices.Contains(keys, p.row.Key) {
+			keys = append(keys, p.row.Key)
+		}
+	}
+	return keys
 }
 
 // submission is what two submissions under one id are compared by.
@@ -287,32 +300,4 @@ func (in *Ingest) repeat(it *item, principal string) error {
 	it.opening = opening
 	in.cfg.Metrics.duplicates.Inc()
 	return nil
-}
-
-// people are the persons of one request, nil until they are enrolled.
-type people map[subject.Identifier]*person
-
-func (p people) name(id subject.Identifier) {
-	if _, ok := p[id]; !ok {
-		p[id] = nil
-	}
-}
-
-func (p people) handle(id subject.Identifier) (t [32]byte, ok bool) {
-	person := p[id]
-	if person == nil {
-		return t, false
-	}
-	return person.enrolment.Handle.T, true
-}
-
-// needs are the rows of enrolments that are not in the log yet.
-func (p people) needs(roll *event.Roll) []leaf.Hash {
-	var keys []leaf.Hash
-	for _, id := range roll.Identifiers {
-		if row := p[id].row; row != nil && row.Index() < 0 && !slices.Contains(keys, row.Key) {
-			keys = append(keys, row.Key)
-		}
-	}
-	return keys
 }

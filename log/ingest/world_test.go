@@ -303,15 +303,12 @@ func (w *world) event(id, actor, target string) *eventv1.Event {
 		RawMediaType: "application/json",
 		Raw:          []byte(`{"canary-raw":"` + id + `"}`),
 	}
-	persons, err := event.Persons(e)
+	roll, err := event.NewRoll(e)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, p := range persons {
-		w.ids[p.Primary] = true
-		for _, id := range p.Secondary {
-			w.ids[id] = true
-		}
+	for _, id := range roll.Identifiers {
+		w.ids[id] = true
 	}
 	return e
 }
@@ -376,17 +373,22 @@ func (w *world) check(e *eventv1.Event, r *ingest.Receipt) {
 		w.t.Fatal(err)
 	}
 	keys := w.neutral("okta", r.Index)
-	tagged, err := event.Tag(stamped, fields, keys, func(id subject.Identifier) ([32]byte, bool) {
-		list, _, err := w.Enrolments(w.t.Context(), []subject.Identifier{id})
-		if err != nil || len(list[0].Handles) != 1 || list[0].Handles[0].Entry.Index >= r.Index {
-			w.t.Errorf("%v is not enrolled once before %d: %+v, %v", id, r.Index, list, err)
-			return [32]byte{}, false
-		}
-		return list[0].Handles[0].Handle.T, true
-	})
+	roll, err := event.NewRoll(stamped)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	list, _, err := w.Enrolments(w.t.Context(), roll.Identifiers)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var handles [][32]byte
+	for i, e := range list {
+		if len(e.Handles) != 1 || e.Handles[0].Entry.Index >= r.Index {
+			w.t.Fatalf("%v is not enrolled once before %d: %+v", roll.Identifiers[i], r.Index, e)
+		}
+		handles = append(handles, e.Handles[0].Handle.T)
+	}
+	tagged := roll.Tag(fields, keys, handles)
 	if !slices.Equal(tagged.Tags, l.Tags) {
 		w.t.Errorf("tags of entry %d are not TagFn's", r.Index)
 	}

@@ -50,7 +50,7 @@ func TestCorpus(t *testing.T) {
 					if err := event.Check(e); err != nil {
 						t.Errorf("line %d: %v", i+1, err)
 					}
-					if _, err := event.Persons(e); err != nil {
+					if _, err := event.NewRoll(e); err != nil {
 						t.Errorf("line %d: %v", i+1, err)
 					}
 					event.Stamp(e, time.Unix(1763629200, 0))

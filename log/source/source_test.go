@@ -113,7 +113,7 @@ func TestHostileEvents(t *testing.T) {
 				if err := event.Check(part); err != nil {
 					t.Error(err)
 				}
-				if _, err := event.Persons(part); err != nil {
+				if _, err := event.NewRoll(part); err != nil {
 					t.Error(err)
 				}
 			}

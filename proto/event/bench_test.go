@@ -9,7 +9,6 @@ import (
 
 	"idlog/proto/event"
 	eventv1 "idlog/proto/idlog/event/v1"
-	"idlog/proto/subject"
 )
 
 // typical is an event of 32 fields, once the server has stamped it, with two persons and three identifiers each.
@@ -61,10 +60,10 @@ func BenchmarkFields(b *testing.B) {
 	b.ReportMetric(float64(n), "fields")
 }
 
-func BenchmarkPersons(b *testing.B) {
+func BenchmarkRoll(b *testing.B) {
 	e := typical()
 	for b.Loop() {
-		if _, err := event.Persons(e); err != nil {
+		if _, err := event.NewRoll(e); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -77,15 +76,12 @@ func BenchmarkTag(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	handle := func(id subject.Identifier) (t [32]byte, ok bool) { copy(t[:], id.ID); return t, true }
 	b.ReportAllocs()
 	for b.Loop() {
 		roll, err := event.NewRoll(e)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := roll.Tag(fields, event.NeutralKeys{}, handle); err != nil {
-			b.Fatal(err)
-		}
+		roll.Tag(fields, event.NeutralKeys{}, make([][32]byte, len(roll.Identifiers)))
 	}
 }

@@ -312,7 +312,7 @@ func FuzzFields(f *testing.F) {
 		if fit, err := event.Fields(fitted); err != nil || !cmp.Equal(fit, fields) {
 			t.Fatalf("Fit changed a valid event: %v", err)
 		}
-		if _, err := event.Persons(e); err == nil && len(parts) != 1 {
+		if _, err := event.NewRoll(e); err == nil && len(parts) != 1 {
 			t.Fatal("Split split an event that one leaf carries")
 		}
 		for i, fl := range fields {

@@ -34,12 +34,13 @@ type Roll struct {
 	Persons []Person
 	// Identifiers are all names of all persons, distinct, each where first named. Each has to be enrolled.
 	Identifiers []subject.Identifier
+	// PersonOf is, of each identifier, the position of the person whose primary it is, or -1.
+	PersonOf []int
 
-	event    *eventv1.Event
-	personOf []int                      // of each identifier, the position of the person whose primary it is, or -1
-	known    map[subject.Identifier]int // positions of identifiers; nil while they are few
-	seats    []int                      // of each principal, the position of its person, or -1 if it is nobody
-	actor    []int                      // positions of the actor's identifiers
+	event *eventv1.Event
+	known map[subject.Identifier]int // positions of identifiers; nil while they are few
+	seats []int                      // of each principal, the position of its person, or -1 if it is nobody
+	actor []int                      // positions of the actor's identifiers
 
 	// few is where these begin to be kept: most events name few, and cost one allocation.
 	few struct {
@@ -58,15 +59,6 @@ func NewRoll(e *eventv1.Event) (*Roll, error) {
 		return nil, ErrTooManyPersons
 	}
 	return r, nil
-}
-
-// Persons returns the persons of an event. The error is [ErrTooManyPersons].
-func Persons(e *eventv1.Event) ([]Person, error) {
-	r, err := NewRoll(e)
-	if err != nil {
-		return nil, err
-	}
-	return r.Persons, nil
 }
 
 // identifiers appends to ids, which is empty, the distinct names of a principal, primary first, at most three.
@@ -141,7 +133,7 @@ func checkFormats(e *eventv1.Event) (broken *FieldError) {
 // callRoll is NewRoll without its bound.
 func callRoll(e *eventv1.Event) *Roll {
 	r := &Roll{event: e}
-	r.Persons, r.Identifiers, r.personOf = r.few.persons[:0], r.few.identifiers[:0], r.few.personOf[:0]
+	r.Persons, r.Identifiers, r.PersonOf = r.few.persons[:0], r.few.identifiers[:0], r.few.personOf[:0]
 	r.seats, r.actor = r.few.seats[:0], r.few.actor[:0]
 	principals(e, func(_ string, _ int, p *eventv1.Principal) { r.add(p) })
 	if e.GetActor() != nil {
@@ -183,10 +175,10 @@ func (r *Roll) add(p *eventv1.Principal) {
 	for _, id := range ids {
 		if r.index(id) < 0 {
 			r.Identifiers = append(r.Identifiers, id)
-			r.personOf = append(r.personOf, -1)
+			r.PersonOf = append(r.PersonOf, -1)
 		}
 	}
-	at := &r.personOf[r.index(ids[0])]
+	at := &r.PersonOf[r.index(ids[0])]
 	if *at < 0 {
 		*at = len(r.Persons)
 		r.Persons = append(r.Persons, Person{Primary: ids[0]})

@@ -21,12 +21,12 @@ import (
 // [Check], which the parts may still fail for other reasons.
 func Split(e *eventv1.Event) []*eventv1.Event {
 	if len(e.GetTargets()) <= maxTargets() {
-		if _, err := Persons(e); err == nil && fits(e) {
+		if _, err := NewRoll(e); err == nil && fits(e) {
 			return []*eventv1.Event{e}
 		}
 	}
 	base := partBase(e)
-	if _, err := Persons(base); err != nil || !fits(base) {
+	if _, err := NewRoll(base); err != nil || !fits(base) {
 		return []*eventv1.Event{e} // no split helps it
 	}
 	var parts []*eventv1.Event

@@ -42,43 +42,34 @@ type Tagged struct {
 // Tags is TagFn of SPEC 2.4: the tags of an event, in the order of its leaf. handle returns the T of an enrolled
 // identifier. Errors are [ErrTooManyPersons] and *[UnknownPersonError].
 func Tags(e *eventv1.Event, keys NeutralKeys, handle func(subject.Identifier) (t [32]byte, ok bool)) ([]leaf.Tag, error) {
-	t, err := Tag(e, nil, keys, handle)
-	if err != nil {
-		return nil, err
-	}
-	return t.Tags, nil
-}
-
-// Tag is [Roll.Tag] of an event that nobody has called the roll of.
-func Tag(e *eventv1.Event, fields []seal.Field, keys NeutralKeys, handle func(subject.Identifier) (t [32]byte, ok bool)) (*Tagged, error) {
 	r, err := NewRoll(e)
 	if err != nil {
 		return nil, err
 	}
-	return r.Tag(fields, keys, handle)
+	handles := make([][32]byte, len(r.Identifiers))
+	for i, id := range r.Identifiers {
+		var ok bool
+		if handles[i], ok = handle(id); !ok {
+			return nil, &UnknownPersonError{id}
+		}
+	}
+	return r.Tag(nil, keys, handles).Tags, nil
 }
 
 // Tag is [Tags] together with the owners of the fields (SPEC 2.3), which it sets in fields. Those are the fields of
 // the roll's event; an auditor who has the event from the lines of a disclosure (see [FromLines]) gives what it has, or
-// asks [Tagged.Owners] path by path. The error is an *[UnknownPersonError].
-func (r *Roll) Tag(fields []seal.Field, keys NeutralKeys, handle func(subject.Identifier) (t [32]byte, ok bool)) (*Tagged, error) {
+// asks [Tagged.Owners] path by path. handles are the T of the roll's identifiers, one for each.
+func (r *Roll) Tag(fields []seal.Field, keys NeutralKeys, handles [][32]byte) *Tagged {
 	t := &Tagged{Fields: fields, Persons: r.Persons, Tags: make([]leaf.Tag, 0, len(r.Identifiers)+len(r.actor)+4)}
 	neutral(r.event, func(field uint16, value string) {
 		t.Tags = append(t.Tags, leaf.Tag{Field: field, Value: keys.of(field).Tag([]byte(value))})
 	})
-	var few [8][32]byte
-	handles := few[:0]
 	first := len(t.Tags)
-	for _, id := range r.Identifiers {
-		h, ok := handle(id)
-		if !ok {
-			return nil, &UnknownPersonError{id}
-		}
-		handles = append(handles, h)
-		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Person, Value: tag.OfPerson(h, tag.Person)})
+	for i := range r.Identifiers {
+		t.Tags = append(t.Tags, leaf.Tag{Field: tag.Person, Value: tag.OfPerson(handles[i], tag.Person)})
 	}
 	marks := make([]leaf.Hash, len(r.Persons)) // the tags of the persons' primary identifiers
-	for i, person := range r.personOf {
+	for i, person := range r.PersonOf {
 		if person >= 0 {
 			marks[person] = t.Tags[first+i].Value
 		}
@@ -92,7 +83,7 @@ func (r *Roll) Tag(fields []seal.Field, keys NeutralKeys, handle func(subject.Id
 	for i := range fields {
 		fields[i].Owners = t.Owners(fields[i].Path)
 	}
-	return t, nil
+	return t
 }
 
 // neutral yields the value of each tag that names no person, without repeating one.

@@ -62,11 +62,11 @@ func TestPersons(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := event.Persons(c.e)
+			got, err := event.NewRoll(c.e)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, got, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(c.want, got.Persons, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -94,7 +94,7 @@ func TestTooManyPersons(t *testing.T) {
 	// Beside its targets typical has 3 names of the actor, which give 6 tags, and the event id, two sessions and the class.
 	for n, want := range map[int]error{246: nil, 247: event.ErrTooManyPersons, 248: event.ErrTooManyPersons} {
 		e := crowd(n, 1)
-		if _, err := event.Persons(e); !errors.Is(err, want) {
+		if _, err := event.NewRoll(e); !errors.Is(err, want) {
 			t.Errorf("%d targets: %v", n, err)
 		}
 		tags, err := event.Tags(e, vectorKeys(), vectorHandle)
@@ -153,6 +153,21 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// taggedOf tags an event under the keys and handles of the vectors.
+func taggedOf(t *testing.T, e *eventv1.Event) *event.Tagged {
+	t.Helper()
+	roll, err := event.NewRoll(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var handles [][32]byte
+	for _, id := range roll.Identifiers {
+		h, _ := vectorHandle(id)
+		handles = append(handles, h)
+	}
+	return roll.Tag(fieldsOf(t, e), vectorKeys(), handles)
+}
+
 func TestOwners(t *testing.T) {
 	e := typical()
 	principal := func(name string) *eventv1.Principal { return &eventv1.Principal{Issuer: "i", Id: name, Login: name} }
@@ -161,10 +176,7 @@ func TestOwners(t *testing.T) {
 	e.Targets = []*eventv1.Target{{Principal: principal("target")}, {Type: "group", Id: "g"}}
 	e.Hops = []*eventv1.Hop{{Issuer: "h", Subject: principal("hop")}, {Issuer: "h", Subject: principal("actor")}}
 	raw(e)
-	tagged, err := event.Tag(e, fieldsOf(t, e), vectorKeys(), vectorHandle)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tagged := taggedOf(t, e)
 	var tags []leaf.Hash
 	for _, g := range tagged.Tags {
 		if g.Field == tag.Person {
@@ -199,10 +211,7 @@ func TestOwners(t *testing.T) {
 	}
 
 	e.Actor, e.Act, e.Targets, e.Hops = nil, nil, nil, nil
-	nobody, err := event.Tag(e, fieldsOf(t, e), vectorKeys(), vectorHandle)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nobody := taggedOf(t, e)
 	for _, f := range nobody.Fields {
 		if len(f.Owners) != 0 {
 			t.Errorf("%s is owned in an event of nobody", f.Path)

@@ -86,14 +86,7 @@ func compute(t *testing.T, v vector) vector {
 		t.Fatal(err)
 	}
 	event.Stamp(e, time.Unix(1763629200, 500_000_000))
-	fields, err := event.Fields(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tagged, err := event.Tag(e, fields, vectorKeys(), vectorHandle)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tagged := taggedOf(t, e)
 	out := vector{Name: v.Name, Event: v.Event}
 	for _, f := range tagged.Fields {
 		vf := vectorField{Path: f.Path, Kind: string(f.Value[:1]), Data: f.Value[1:]}
@@ -162,7 +155,7 @@ func TestSamples(t *testing.T) {
 		if err := event.Check(e); err != nil {
 			t.Errorf("line %d: %v", i+1, err)
 		}
-		if _, err := event.Persons(e); err != nil {
+		if _, err := event.NewRoll(e); err != nil {
 			t.Errorf("line %d: %v", i+1, err)
 		}
 		if id := e.GetSource().GetNativeId(); ids[id] {
