@@ -62,6 +62,9 @@ func NewMetrics(reg prometheus.Registerer, family string) *Metrics {
 		}),
 	}
 	for n, name := range logv1.Reason_name {
+		if n == 0 {
+			continue
+		}
 		m.refused[logv1.Reason(n)] = appends.WithLabelValues("refused", strings.TrimPrefix(name, "REASON_"))
 	}
 	return m

@@ -17,6 +17,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	success  *prometheus.GaugeVec
 	margin   *prometheus.GaugeVec // without labels; it has a value only if the policy asks for witnesses
+	best     *prometheus.GaugeVec // likewise
 }
 
 // NewMetrics registers the metrics of the witnesses of the log of a family; reg may be nil.
@@ -39,6 +40,10 @@ func NewMetrics(reg prometheus.Registerer, family string) *Metrics {
 		margin: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "idlog_witness_quorum_margin",
 			Help: "How many more witnesses may fail before the quorum does; below 0, how many must come back.",
+		}, nil),
+		best: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "idlog_witness_quorum_best_margin",
+			Help: "What the margin is when every witness of the policy is well.",
 		}, nil),
 	}
 }
@@ -98,6 +103,13 @@ func (q *Caller) stand() {
 	}
 	s.Needed = q.cfg.Policy != nil && !q.cfg.Policy.Satisfied(nil)
 	q.measureMargin(s)
+	if s.Needed {
+		all := make(map[string]bool)
+		for _, w := range q.witnesses {
+			all[w.name] = true
+		}
+		q.cfg.Metrics.best.WithLabelValues().Set(float64(margin(q.cfg.Policy, all)))
+	}
 }
 
 // note takes an answer into the status and the metrics.
@@ -143,7 +155,11 @@ func (q *Caller) margin() int {
 			well[w.name] = true
 		}
 	}
-	toBreak, toMend := distances(q.cfg.Policy, q.cfg.Policy.Quorum, well)
+	return margin(q.cfg.Policy, well)
+}
+
+func margin(p *policy.Policy, well map[string]bool) int {
+	toBreak, toMend := distances(p, p.Quorum, well)
 	if toMend > 0 {
 		return -toMend
 	}

@@ -1,8 +1,10 @@
 package quorum_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,8 +51,13 @@ func TestMargin(t *testing.T) {
 					t.Errorf("witness %d: %+v", i, got)
 				}
 			}
-			if n, err := testutil.GatherAndCount(reg, "idlog_witness_quorum_margin"); n != 1 || err != nil {
-				t.Errorf("%d series of the margin, %v", n, err)
+			want := fmt.Sprintf(`
+# HELP idlog_witness_quorum_best_margin What the margin is when every witness of the policy is well.
+# TYPE idlog_witness_quorum_best_margin gauge
+idlog_witness_quorum_best_margin{log="f"} %d
+`, len(test.handlers)-test.quorum)
+			if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "idlog_witness_quorum_best_margin"); err != nil {
+				t.Error(err)
 			}
 		})
 	}
