@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -50,17 +50,22 @@ func (o serveOptions) run(ctx context.Context, stderr io.Writer) (err error) {
 	if err := serve.RemoveReady(o.ready); err != nil {
 		return err
 	}
-	conf, err := o.tls.Config()
+	tls, err := o.tls.Open()
 	if err != nil {
 		return err
 	}
+	conf := tls.Config()
 	public, err := serve.Listen(ctx, o.listen, conf)
 	if err != nil {
 		return err
 	}
-	admin, err := serve.Listen(ctx, o.admin, nil)
-	if err != nil {
-		return errors.Join(fmt.Errorf("--admin: %w", err), public.Close())
+	addresses := map[string]string{"http": public.Addr().String()}
+	var admin net.Listener
+	if o.admin != "" {
+		if admin, err = serve.Listen(ctx, o.admin, nil); err != nil {
+			return errors.Join(fmt.Errorf("--admin: %w", err), public.Close())
+		}
+		addresses["admin"] = admin.Addr().String()
 	}
 	hangups := make(chan os.Signal, 1) // one is enough: the reload reads what is newest
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -68,25 +73,28 @@ func (o serveOptions) run(ctx context.Context, stderr io.Writer) (err error) {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve.HTTP(ctx, public, conf, s.handler(o.clientRate, o.forwarded), s.logger) })
-	g.Go(func() error { return serve.HTTP(ctx, admin, nil, adminHandler(s.metrics, s.pages), s.logger) })
+	if admin != nil {
+		g.Go(func() error { return serve.HTTP(ctx, admin, nil, s.adminHandler(ctx), s.logger) })
+	}
 	g.Go(func() error {
 		if err := s.store.Wait(ctx); err != nil {
 			return &serve.ExitError{Code: serve.CodeStorage, Err: err, Remedy: "check the disk, then start again: the next start reads what is there"}
 		}
 		return nil
 	})
-	g.Go(func() error { s.reload(ctx, hangups, o.dir); return nil })
+	g.Go(func() error { s.reload(ctx, hangups, o, tls); return nil })
 	if s.announcer != nil {
 		g.Go(func() error { s.announcer.run(ctx); return nil })
 	}
 	g.Go(func() error {
 		// The listeners accept since Listen, so whoever reads the file gets through.
-		addresses := map[string]string{"http": public.Addr().String(), "admin": admin.Addr().String()}
 		if err := serve.WriteReady(o.ready, addresses); err != nil {
 			return err
 		}
 		s.logger.Info("serving", "http", addresses["http"], "admin", addresses["admin"], "version", serve.Version())
+		s.notify("READY=1")
 		<-ctx.Done()
+		s.notify("STOPPING=1")
 		return serve.RemoveReady(o.ready)
 	})
 	return g.Wait()
@@ -156,48 +164,4 @@ func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
 	}
 	s.metrics.registry.MustRegister(&statusCollector{pages: s.pages, logger: logger})
 	return s, nil
-}
-
-// reload replaces the list of logs at each hangup and says what is other. A list
-// that is refused leaves the old one in force.
-func (s *site) reload(ctx context.Context, hangups <-chan os.Signal, dir string) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-		}
-		old := s.witness.Logs()
-		logs, err := readLogs(dir)
-		if err == nil {
-			err = s.witness.SetLogs(logs)
-		}
-		if err != nil {
-			s.metrics.reloads.WithLabelValues("refused").Inc()
-			s.logger.Error("keeping the old list of logs", "err", fmt.Errorf("reloading: %w", err))
-			continue
-		}
-		s.compare(old, logs)
-		s.metrics.reloads.WithLabelValues("taken").Inc()
-		s.logger.Info("reloaded", "logs", logs.Len())
-	}
-}
-
-// compare says how a list differs from the one before.
-func (s *site) compare(old, logs *witness.Logs) {
-	for _, o := range logs.Origins() {
-		switch {
-		case !old.Has(o):
-			s.logger.Info("a log is cosigned from now on", "log", o)
-		case !slices.Equal(old.VKeys(o), logs.VKeys(o)):
-			s.logger.Warn("the keys of a log have changed", "log", o, "before", old.VKeys(o), "now", logs.VKeys(o))
-		case old.URL(o) != logs.URL(o):
-			s.logger.Info("the URL of a log has changed", "log", o, "url", logs.URL(o))
-		}
-	}
-	for _, o := range old.Origins() {
-		if !logs.Has(o) {
-			s.logger.Warn("a log is no longer cosigned; what is known of it stays", "log", o)
-		}
-	}
 }

@@ -56,7 +56,7 @@ func TestContradiction(t *testing.T) {
 	server := httptest.NewServer(hook)
 	defer server.Close()
 
-	d := startDaemon(t, dir, "--webhook", server.URL+"/secret")
+	d := startDaemon(t, dir, "--webhook", server.URL+"/secret", "--admin", "127.0.0.1:0")
 	if got := d.do("POST", "/add-checkpoint", l.request(t, 0, 1)); got.Status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -129,6 +129,16 @@ func TestContradiction(t *testing.T) {
 			t.Errorf("no metric %s in\n%s", want, metrics)
 		}
 	}
+	for path, want := range map[string]string{
+		"/":               adminIndex,
+		"/livez":          "ok\n",
+		"/readyz":         "ready\n",
+		"/readyz?verbose": "[+] evidence: the folder of contradictions can be read\n[+] logs: 1 in the list\n[+] clock: not before the newest cosignature\n[+] process: not shutting down\nready\n",
+	} {
+		if got := d.ask("GET", d.admin+path, ""); got != (reply{200, "text/plain; charset=utf-8", want}) {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
 	if got := d.ask("GET", d.url+"/metrics", ""); got.Status != 404 {
 		t.Errorf("metrics are shown to everybody: %+v", got)
 	}
@@ -159,8 +169,12 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	write("")
+	d := startDaemon(t, dir, "--admin", "127.0.0.1:0")
+	if got := d.ask("GET", d.admin+"/readyz", ""); got.Status != 503 || got.Body != "[-] logs: 0 in the list\nnot ready\n" {
+		t.Errorf("without a log: %+v", got)
+	}
 	write("log " + a.vkey + "\n")
-	d := startDaemon(t, dir)
 	reload := func(says string) {
 		t.Helper()
 		if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -168,6 +182,8 @@ func TestReload(t *testing.T) {
 		}
 		d.await(says, func() bool { return strings.Contains(d.stderr.String(), says) })
 	}
+	reload("a log is cosigned from now on")
+	d.await("the first list", func() bool { return d.ask("GET", d.admin+"/readyz", "").Status == 200 })
 	if got := d.do("POST", "/add-checkpoint", a.request(t, 0, 1)); got.Status != 200 {
 		t.Fatalf("%+v", got)
 	}
