@@ -379,7 +379,7 @@ func TestRefusals(t *testing.T) {
 		{"add-log of a witness", "is a witness's", 2, []string{"add-log", "--dir", dir, vkeys[0]}},
 		{"add-log of itself", "is itself a log", 2, []string{"add-log", "--dir", dir, own}},
 		{"add-log of no file", "no such file", 2, []string{"add-log", "--dir", dir, "--logs", typo}},
-		{"unknown command", "unknown command", 2, []string{"frob"}},
+		{"unknown command", "\"frob\"", 2, []string{"frob"}},
 		{"unknown flag", "unknown flag", 2, []string{"serve", "--frob"}},
 		{"extra argument", "unexpected argument", 2, []string{"serve", "x"}},
 	} {

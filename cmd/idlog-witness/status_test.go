@@ -117,12 +117,15 @@ func TestContradiction(t *testing.T) {
 		t.Errorf("policy of the page: %s", csp)
 	}
 
-	metrics := d.ask("GET", d.admin+"/metrics", "").Body
+	var metrics string
+	d.await("the announcement to be counted", func() bool {
+		metrics = d.ask("GET", d.admin+"/metrics", "").Body
+		return strings.Contains(metrics, `idlog_witness_announcements_total{outcome="delivered"} 1`)
+	})
 	for _, want := range []string{
 		`idlog_witness_requests_total{code="422",endpoint="add-checkpoint"} 1`,
 		fmt.Sprintf(`idlog_witness_contradictions{log="%s",proven="true"} 1`, l.origin),
 		fmt.Sprintf(`idlog_witness_tree_size_entries{log="%s"} 1`, l.origin),
-		`idlog_witness_announcements_total{outcome="delivered"} 1`,
 		`idlog_witness_announcements_total{outcome="failed"} 1`,
 	} {
 		if !strings.Contains(metrics, want+"\n") {
