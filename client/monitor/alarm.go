@@ -76,17 +76,21 @@ func failure(err error) string {
 	if _, ok := errors.AsType[*tile.MismatchError](err); ok {
 		return damaged
 	}
-	if _, ok := errors.AsType[*unverifiedError](err); ok {
+	if _, ok := errors.AsType[*Unverified](err); ok {
 		return unverified
 	}
 	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
 		return noQuorum
 	}
-	if _, ok := errors.AsType[*acknowledgedError](err); ok {
+	if _, ok := errors.AsType[*Behind](err); ok {
 		return behind
 	}
 	return silent
 }
+
+// Failed reports whether an error of Once is of the network or the server: what
+// was asked for did not come, and nothing of it was wrong.
+func Failed(err error) bool { return failure(err) == silent }
 
 // passing reports whether trying again may help.
 func (m *Monitor) passing(err error) bool {

@@ -253,7 +253,7 @@ func (m *Monitor) fromArchive(ctx context.Context, size, most int64) (*old, erro
 		case err != nil:
 			return nil, err
 		case v.Checkpoint.Size < size:
-			return nil, &unverifiedError{path, fmt.Errorf("it is of size %d", v.Checkpoint.Size)}
+			return nil, &Unverified{m.origin, path, fmt.Errorf("it is of size %d", v.Checkpoint.Size)}
 		}
 		m.noArchive = nil
 		return &old{v.Checkpoint, v.Note, v.Oldest()}, nil

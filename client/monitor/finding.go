@@ -84,6 +84,29 @@ func (e *Stale) Error() string {
 	return fmt.Sprintf("the newest checkpoint of %s was cosigned %s ago", e.Log, e.Age.Round(time.Second))
 }
 
+// Unverified says that what a log shows as its checkpoint is none that the policy
+// accepts: it is of other keys or of another log, or a signature is false.
+type Unverified struct {
+	Log, Path string
+	Err       error
+}
+
+func (e *Unverified) Error() string {
+	return fmt.Sprintf("the %s of %s does not verify: %v", e.Path, e.Log, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *Unverified) Unwrap() error { return e.Err }
+
+// Behind says that a contradiction of a log's checkpoints was acknowledged and
+// is still shown: nothing can be checked until it shows the history again that
+// is known here.
+type Behind struct{ Log, Shown string }
+
+func (e *Behind) Error() string {
+	return fmt.Sprintf("log %s is not followed until it shows the history that is known here: %s", e.Log, e.Shown)
+}
+
 // StateError says that the monitor's own directory failed or is damaged. Nothing
 // was skipped: the cursor stands where it stood.
 type StateError struct{ Err error }

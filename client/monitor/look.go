@@ -122,9 +122,9 @@ func (m *Monitor) verified(ctx context.Context, path string) (*policy.Verified, 
 		if q, ok := errors.AsType[*policy.QuorumError](err); ok && q.Origin == m.origin {
 			return nil, q
 		}
-		return nil, &unverifiedError{path, err}
+		return nil, &Unverified{m.origin, path, err}
 	case v.Checkpoint.Origin != m.origin:
-		return nil, &unverifiedError{path, fmt.Errorf("it is of log %s", v.Checkpoint.Origin)}
+		return nil, &Unverified{m.origin, path, fmt.Errorf("it is of log %s", v.Checkpoint.Origin)}
 	}
 	for _, c := range v.Cosignatures {
 		if c.Time.After(m.newest[c.Witness]) {
@@ -132,23 +132,6 @@ func (m *Monitor) verified(ctx context.Context, path string) (*policy.Verified, 
 		}
 	}
 	return v, nil
-}
-
-// unverifiedError is a checkpoint that the policy does not accept.
-type unverifiedError struct {
-	path string
-	err  error
-}
-
-func (e *unverifiedError) Error() string { return fmt.Sprintf("the %s: %v", e.path, e.err) }
-func (e *unverifiedError) Unwrap() error { return e.err }
-
-// acknowledgedError is a contradiction at which somebody told us to go on. What
-// depends on the log's being of one history cannot.
-type acknowledgedError struct{ what string }
-
-func (e *acknowledgedError) Error() string {
-	return "not followed until it shows the history known here again: " + e.what
 }
 
 // contradiction is a finding with its evidence on disk.
@@ -170,7 +153,7 @@ func (m *Monitor) stop(ctx context.Context, found ...Finding) error {
 	if slices.ContainsFunc(found, func(f Finding) bool { return f.Severity == Contradiction }) {
 		return m.settle(ctx, found)
 	}
-	return &acknowledgedError{found[0].Message}
+	return &Behind{m.origin, found[0].Message}
 }
 
 // continues verifies that the tree goes on from what is known, or leads to it.
