@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 )
 
@@ -21,23 +22,12 @@ func run(ctx context.Context, env serve.Env) error {
 	root := &cobra.Command{
 		Use:   "idlog-witness",
 		Short: "Cosign the checkpoints of transparency logs",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return serve.Usagef("unknown command %q", args[0])
-			}
-			return nil
-		},
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  idlog-witness init --dir w1 --name witness.example.com/w1
+  idlog-witness add-log --dir w1 --logs policy.tlog-policy
+  idlog-witness serve --dir w1`,
 	}
-	root.SetArgs(env.Args)
-	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
-	root.SetErr(env.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
 	root.AddCommand(initCommand(), addLogCommand(), serveCommand())
-	return root.ExecuteContext(ctx)
+	return program.Run(ctx, root, env)
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

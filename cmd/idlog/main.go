@@ -14,7 +14,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,6 +24,7 @@ import (
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/idlog/submit"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 )
 
@@ -38,56 +38,25 @@ func main() {
 // run is the whole program but for its process: it returns the exit code.
 func run(ctx context.Context, env serve.Env, getenv func(string) string) int {
 	s := &session.Session{Stdin: env.Stdin, Printer: report.Printer{Stdout: env.Stdout, Stderr: env.Stderr}}
-	root := command(s, getenv)
-	root.SetArgs(env.Args)
-	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
-	root.SetErr(env.Stderr)
-	return s.Fail(root.ExecuteContext(ctx))
+	return s.Fail(program.Run(ctx, command(s, getenv), env))
 }
 
 func command(s *session.Session, getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "idlog",
 		Short: "Submit identity events and check what a log says, without trusting it",
+		Long: `Submit identity events and check what a log says, without trusting it.
+
+Data goes to standard output, all else to standard error; --json makes both JSON, one object a line. Exit codes:
+0 done, 1 error, 2 usage, 3 does not verify, 4 not found, 5 unavailable, 6 not allowed, 7 too few witnesses,
+8 too old, 9 exists already, 130 interrupted.`,
 		Example: `  idlog submit events.ndjson --server 127.0.0.1:7443 -p policy.tlog-policy --source okta --format okta
   idlog get 42 --server 127.0.0.1:7443 -p policy.tlog-policy
   idlog verify 42.idlog-disclosure -p policy.tlog-policy`,
-		Version:       version(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		// Without a command of its own the root prints its help, and an unknown word is an error.
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
 	s.Flags(root, getenv)
-	root.AddCommand(submit.Command(s), read.Get(s), read.List(s), read.Share(s), read.Watch(s),
-		read.Checkpoint(s), read.Prove(s), read.Consistency(s),
+	root.AddCommand(submit.Command(s),
+		read.Get(s), read.List(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
 		audit.Audit(s), offline.Verify(s), offline.Policy(s), offline.Key(s))
-	usage(root)
 	return root
-}
-
-// version is that of the build, as the go command recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(unknown)"
-}
-
-// usage makes every wrong number of arguments an error of usage.
-func usage(cmd *cobra.Command) {
-	if judge := cmd.Args; judge != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := judge(cmd, args); err != nil {
-				return &serve.ExitError{Code: serve.CodeUsage, Err: err, Remedy: cmd.CommandPath() + " --help"}
-			}
-			return nil
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		usage(sub)
-	}
 }

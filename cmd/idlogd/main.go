@@ -19,13 +19,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 )
 
@@ -33,25 +31,12 @@ func main() { os.Exit(serve.Main(run)) }
 
 func run(ctx context.Context, env serve.Env) error {
 	root := &cobra.Command{
-		Use:           "idlogd",
-		Short:         "idlogd runs a witnessed transparency log for identity events",
-		Example:       "  idlogd dev\n  idlogd init --dir acme --family acme.example/id --source okta\n  idlogd serve --config acme/idlogd.yaml",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "idlogd",
+		Short:   "idlogd runs a witnessed transparency log for identity events",
+		Example: "  idlogd dev\n  idlogd init --dir acme --family acme.example/id --source okta\n  idlogd serve --config acme/idlogd.yaml",
 	}
-	root.SetArgs(env.Args)
-	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
-	root.SetErr(env.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return serve.Usagef("%w", err) })
-	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), clearRefusalCommand(env), configCommand(env), versionCommand(env))
-	err := root.ExecuteContext(ctx)
-	if err != nil && strings.HasPrefix(err.Error(), "unknown command ") {
-		err = serve.Usagef("%w", err)
-	}
-	return err
+	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), clearRefusalCommand(env), configCommand(env))
+	return program.Run(ctx, root, env)
 }
 
 // noArgs is cobra.NoArgs as a usage error.
@@ -60,16 +45,4 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return serve.Usagef("%s takes no argument %q", cmd.CommandPath(), args[0])
 	}
 	return nil
-}
-
-func versionCommand(env serve.Env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print what this program was built from",
-		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(env.Stdout, "idlogd %s %s\n", serve.Version(), runtime.Version())
-			return err
-		},
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"idlog/client/audit"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 )
 
@@ -50,8 +51,13 @@ was never logged: that is for receipts and for "idlog share".`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), args[0]) },
 	}
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
 	cmd.Flags().StringVar(&a.heads, "heads", "", "folder of the checkpoint archive, where it is not beside the log's")
 	cmd.Flags().StringArrayVar(&a.known, "checkpoint", nil, "file of a checkpoint that you kept, which the log must continue; may be given again")
+	program.Dirs(cmd, "heads")
+	program.Files(cmd, "checkpoint", "checkpoint")
 	return cmd
 }
 

@@ -11,16 +11,14 @@ import (
 
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/durable"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 )
 
 // Key is the command `idlog key`.
 func Key(s *session.Session) *cobra.Command {
-	cmd := &cobra.Command{Use: "key", Short: "Make and show the keys of logs and witnesses", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(keyGenerate(s), keyShow(s))
-	return cmd
+	return program.Group("key", "Make and show the keys of logs and witnesses", keyGenerate(s), keyShow(s))
 }
 
 func keyGenerate(s *session.Session) *cobra.Command {
@@ -58,14 +56,17 @@ func keyGenerate(s *session.Session) *cobra.Command {
 	cmd.Flags().StringVar(&kind, "type", "log", "log or witness")
 	cmd.Flags().StringVar(&alg, "alg", "ed25519", "ed25519 or ml-dsa-44")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file for the private key, mode 0600; it must not exist")
+	program.Values(cmd, "type", "log", "witness")
+	program.Values(cmd, "alg", "ed25519", "ml-dsa-44")
 	return cmd
 }
 
 func keyShow(s *session.Session) *cobra.Command {
 	return &cobra.Command{
-		Use:   "show FILE",
-		Short: "Print the public key of a private one",
-		Args:  cobra.ExactArgs(1),
+		Use:               "show FILE",
+		Short:             "Print the public key of a private one",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: program.FileArgs("key"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			info, err := os.Stat(args[0])
 			if err == nil && info.Mode().Perm()&0o077 != 0 {

@@ -8,20 +8,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlog/cmd/idlog/session"
+	"idlog/cmd/internal/program"
 	"idlog/proto/checkpoint"
 )
 
 // Policy is the command `idlog policy`.
 func Policy(s *session.Session) *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Read policies", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(&cobra.Command{
-		Use:   "check FILE",
-		Short: "Read a tlog-policy strictly and say what it asks for",
-		Args:  cobra.ExactArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return policyCheck(s, args[0]) },
+	return program.Group("policy", "Read policies", &cobra.Command{
+		Use:               "check FILE",
+		Short:             "Read a tlog-policy strictly and say what it asks for",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: program.FileArgs("tlog-policy"),
+		RunE:              func(_ *cobra.Command, args []string) error { return policyCheck(s, args[0]) },
 	})
-	return cmd
 }
 
 // policyJSON is what `policy check --json` prints.

@@ -10,6 +10,7 @@ import (
 
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
@@ -26,7 +27,8 @@ func Verify(s *session.Session) *cobra.Command {
 		Short: "Verify a disclosure, tlog-proof or evidence file, offline",
 		Example: `  idlog verify 42.idlog-disclosure -p policy.tlog-policy
   idlog verify 42.idlog-disclosure -p policy.tlog-policy --raw 42.json`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: program.FileArgs("idlog-disclosure", "tlog-proof", "idlog-evidence"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, sum, err := s.Trusted()
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"idlog/client/trust"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 )
@@ -23,7 +24,8 @@ func Consistency(s *session.Session) *cobra.Command {
 		Short: "Verify that the log continues an older checkpoint",
 		Example: `  idlog consistency yesterday.checkpoint
   idlog consistency --from 1200   # the one of this size that this machine saw last`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: program.FileArgs("checkpoint"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == (from >= 0) {
 				return serve.Usagef("one of FILE, an older checkpoint, and --from SIZE is needed")

@@ -12,6 +12,7 @@ import (
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/durable"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
@@ -47,6 +48,7 @@ func Get(s *session.Session) *cobra.Command {
 	cmd.Flags().StringVarP(&out, "output", "o", "", "save a disclosure file, with every field that is shown")
 	cmd.Flags().StringVar(&raw, "raw", "", "save the raw bytes that the source delivered")
 	cmd.Flags().BoolVar(&noVerify, "no-verify", false, "show what the server says, unchecked")
+	program.Files(cmd, "receipt", "idlog-disclosure", "tlog-proof")
 	return cmd
 }
 

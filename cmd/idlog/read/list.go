@@ -14,6 +14,7 @@ import (
 	"idlog/client"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/event"
 	"idlog/proto/leaf"
@@ -67,6 +68,7 @@ proves nothing. The last line says how many entries could not be decided.`,
 		},
 	}
 	l.filter.flags(cmd)
+	program.Values(cmd, "kind", "event", "subject", "keys", "erasure", "loss", "shard", "root")
 	cmd.Flags().BoolVar(&l.oldest, "oldest-first", false, "begin with the oldest")
 	cmd.Flags().Int64VarP(&l.limit, "limit", "n", 50, "stop after so many; 0 lists all")
 	cmd.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "count all that match, and list none")

@@ -32,10 +32,17 @@ func Prove(s *session.Session) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if out == "" {
-					return s.Text("%s", b)
+				switch {
+				case out != "":
+					return durable.Replace(out, b, 0o644)
+				case s.JSON:
+					return s.Object(struct {
+						Index int64  `json:"index"`
+						Size  int64  `json:"size"`
+						Proof string `json:"proof"`
+					}{index, e.Checkpoint.Checkpoint.Size, string(b)})
 				}
-				return durable.Replace(out, b, 0o644)
+				return s.Text("%s", b)
 			})
 		},
 	}

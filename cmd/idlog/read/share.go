@@ -12,6 +12,7 @@ import (
 	"idlog/client"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/durable"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/policy"
 	"idlog/proto/seal"
@@ -32,7 +33,8 @@ their commitments alone, so that whoever gets the file sees what was left out, a
 
 A PATH names a field, or all that is below it; * stands for one segment. From a disclosure FILE that you have, it works
 offline. "idlog verify" checks the result with the policy alone.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: program.FileArgs("idlog-disclosure"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(show) == 0 {
 				return &serve.ExitError{Code: serve.CodeUsage, Err: errors.New("nothing is chosen to be shown"), Remedy: "--show PATH, such as --show 'class.*'"}

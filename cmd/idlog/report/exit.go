@@ -63,8 +63,6 @@ func ClassOf(err error) (code int, remedy string) {
 		return serve.CodeInterrupted, ""
 	case errors.Is(err, context.DeadlineExceeded):
 		return serve.CodeUnavailable, "a longer --timeout"
-	case strings.HasPrefix(err.Error(), "unknown command"):
-		return serve.CodeUsage, "idlog --help"
 	}
 	if s, ok := status.FromError(err); ok {
 		switch s.Code() {

@@ -14,6 +14,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,7 @@ import (
 	"idlog/client"
 	"idlog/client/trust"
 	"idlog/cmd/idlog/report"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/policy"
 )
@@ -52,6 +55,28 @@ func (s *Session) Flags(root *cobra.Command, getenv func(string) string) {
 	f.StringVar(&s.tlsCA, "tls-ca", "", "PEM file of the authorities that the server's certificate comes from")
 	f.StringVar(&s.tlsCert, "tls-cert", "", "PEM file of the client certificate")
 	f.StringVar(&s.tlsKey, "tls-key", "", "PEM file of the client certificate's key")
+	program.Files(root, "policy", "tlog-policy")
+	program.Dirs(root, "state")
+	for _, name := range []string{"tls-ca", "tls-cert", "tls-key"} {
+		program.Files(root, name, "pem", "crt", "key")
+	}
+	program.Values(root, "server")
+	program.Computed(root, "log", s.families)
+}
+
+// families lists the log families of the policy that is named so far.
+func (s *Session) families() (list []string) {
+	p, _, err := s.Trusted()
+	if err != nil {
+		return nil
+	}
+	for _, l := range p.Logs {
+		family := l.Origin[:max(strings.LastIndexByte(l.Origin, '/'), 0)]
+		if family != "" && !slices.Contains(list, family) {
+			list = append(list, family)
+		}
+	}
+	return list
 }
 
 // stateDir is where client state belongs: $IDLOG_STATE, $XDG_STATE_HOME/idlog,
