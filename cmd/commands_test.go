@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,6 +125,28 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		more := slices.Clone(args[3:])
 		request(ts, http.MethodPost, args[0], ts.ReadFile(args[1]), args[2], append(more, media))
+	},
+	// await URL STATUS [PATTERN] waits until an HTTP GET answers this status and a text that the pattern matches.
+	"await": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 2 || len(args) > 3 {
+			ts.Fatalf("usage: await URL STATUS [PATTERN]")
+		}
+		pattern, err := regexp.Compile("(?m)" + append(args, "")[2])
+		ts.Check(err)
+		var last string
+		if err := until(func() (bool, error) {
+			res, err := http.Get(args[0])
+			if err != nil {
+				last = err.Error()
+				return false, nil
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+			last = fmt.Sprintf("%d %s", res.StatusCode, body)
+			return err == nil && strconv.Itoa(res.StatusCode) == args[1] && pattern.Match(body), nil
+		}); err != nil {
+			ts.Fatalf("GET %s: %v; it answered %s", args[0], err, last)
+		}
 	},
 	// envsubst FILE replaces $NAME by the variable's value throughout a file.
 	"envsubst": func(ts *testscript.TestScript, neg bool, args []string) {

@@ -207,7 +207,7 @@ func text(o *seal.Opened, path string) string {
 
 // next says what to try while the log goes on serving.
 func (d *demo) next() error {
-	d.say("\nServing gRPC on %s and tiles on http://%s until Ctrl-C.\nTry next, in another terminal:\n\n", d.addresses["grpc"], d.addresses["http"])
+	d.say("\nServing gRPC on %s and tiles on http://%s until Ctrl-C;\nmetrics, health and profiles on http://%s.\nTry next, in another terminal:\n\n", d.addresses["grpc"], d.addresses["http"], d.addresses["admin"])
 	d.say("  export IDLOG_SERVER=%s IDLOG_POLICY=%s\n", d.addresses["grpc"], d.policyFile)
 	for _, command := range []string{
 		"verify " + d.receiptFile,
