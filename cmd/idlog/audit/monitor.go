@@ -70,7 +70,7 @@ A list has a line for each log, the policy's file and the URL; lines that begin 
 	f.DurationVar(&m.conf.Interval, "interval", 10*time.Second, "between two looks")
 	f.DurationVar(&m.conf.MaxAge, "max-age", 10*time.Minute, "how old a checkpoint, a silence or a missing witness may get before it is an alarm")
 	f.DurationVar(&m.conf.Backlog, "backlog", 24*time.Hour, "how long the log may keep an event before it is in a checkpoint, while it publishes others")
-	f.IntVar(&m.conf.Witnesses, "witnesses", 0, "how many witnesses must have cosigned, if more than the policy asks for")
+	f.IntVar(&m.conf.Witnesses, "quorum", 0, "how many witnesses must have cosigned, if more than the policy asks for")
 	f.StringVar(&m.hook, "webhook", getenv("IDLOG_WEBHOOK"), "URL to post each finding to, https or on this machine ($IDLOG_WEBHOOK)")
 	f.StringVar(&m.secret, "webhook-secret", "", "file of the webhook's secret, whsec_..., which nobody else can read")
 	f.BoolVar(&m.conf.FromNow, "from-now", false, "begin a log that is new here at its end: nothing below is ever checked")

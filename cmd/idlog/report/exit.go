@@ -174,6 +174,8 @@ var kinds = map[int]string{
 	serve.CodeUnavailable:  "UNAVAILABLE",
 	serve.CodePermission:   "PERMISSION",
 	serve.CodeQuorum:       "QUORUM",
+	serve.CodeStale:        "STALE",
 	serve.CodeInit:         "EXISTS",
+	serve.CodeStorage:      "STORAGE",
 	serve.CodeInterrupted:  "INTERRUPTED",
 }

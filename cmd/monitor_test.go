@@ -1,0 +1,226 @@
+package cmd_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"idlog/proto/checkpoint"
+	"idlog/proto/leaf"
+	"idlog/proto/prototest"
+)
+
+// lyingLog is a log whose server shows what a test tells it to, and a receiver
+// of webhooks that answers as it is told.
+type lyingLog struct {
+	t        *testing.T
+	log      *prototest.Log
+	witness  prototest.Key
+	server   *httptest.Server
+	hook     *httptest.Server
+	secret   []byte
+	dir, bin string
+
+	mu     sync.Mutex // guards what follows
+	files  map[string][]byte
+	status int             // of the webhook
+	posted []hookedFinding // all that it was sent, accepted or not
+}
+
+type hookedFinding struct {
+	ID, Kind, Evidence string
+	accepted           bool
+}
+
+func newLyingLog(t *testing.T) *lyingLog {
+	const origin = "log.example/id/1"
+	key := prototest.NewKey(origin, checkpoint.Ed25519, checkpoint.LogRole)
+	l := &lyingLog{t: t, log: prototest.NewLog(origin, key), witness: prototest.NewKey("w1.example", checkpoint.Ed25519, checkpoint.WitnessRole),
+		secret: []byte("0123456789abcdef0123456789abcdef"), dir: t.TempDir(), bin: build(t), status: http.StatusNoContent}
+	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		b, ok := l.files[strings.TrimPrefix(r.URL.Path, "/")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Write(b)
+	}))
+	t.Cleanup(l.server.Close)
+	l.hook = httptest.NewServer(http.HandlerFunc(l.receive))
+	t.Cleanup(l.hook.Close)
+	l.write("policy", 0o644, "log "+key.VKey+"\nwitness w1 "+l.witness.VKey+"\nquorum w1\n")
+	l.write("hook.secret", 0o600, "whsec_"+base64.StdEncoding.EncodeToString(l.secret)+"\n")
+	now := time.Now().Unix()
+	ticket := prototest.NewKey("log.example/id/ticket", checkpoint.Ed25519, checkpoint.LogRole)
+	l.append(&leaf.Shard{Log: "log.example/id", Received: now, Genesis: &leaf.Genesis{MapFn: leaf.MapFn, Keys: 1, Ticket: ticket.VKey}},
+		&leaf.Keys{Log: "log.example/id", Received: now, Epoch: 1})
+	l.show(l.log)
+	return l
+}
+
+func (l *lyingLog) write(name string, mode fs.FileMode, text string) {
+	if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), mode); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lyingLog) append(leaves ...leaf.Leaf) {
+	for _, f := range leaves {
+		b, err := f.Format()
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.log.Append(b)
+	}
+}
+
+// show publishes all of a log, cosigned now.
+func (l *lyingLog) show(log *prototest.Log) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := int64(len(log.Leaves))
+	l.files = log.Resources(size)
+	l.files["checkpoint"] = log.Note(size, uint64(time.Now().Unix()), l.witness)
+	for i := range size + 1 {
+		l.files[fmt.Sprintf("archive/%d", i)] = l.files["checkpoint"]
+	}
+}
+
+func (l *lyingLog) receive(w http.ResponseWriter, r *http.Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // whoever called was killed meanwhile
+	}
+	mac := hmac.New(sha256.New, l.secret)
+	fmt.Fprintf(mac, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body)
+	if r.Header.Get("webhook-signature") != "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)) {
+		l.t.Error("a call of the webhook is not signed")
+	}
+	var m struct{ Data hookedFinding }
+	if err := json.Unmarshal(body, &m); err != nil || m.Data.ID != r.Header.Get("webhook-id") {
+		l.t.Errorf("the webhook was sent %s", body)
+	}
+	m.Data.accepted = l.status/100 == 2
+	l.posted = append(l.posted, m.Data)
+	w.WriteHeader(l.status)
+}
+
+// last is the newest call of the webhook.
+func (l *lyingLog) last() hookedFinding {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.posted) == 0 {
+		return hookedFinding{}
+	}
+	return l.posted[len(l.posted)-1]
+}
+
+func (l *lyingLog) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(l.bin, "idlog"), append(args, "-p", filepath.Join(l.dir, "policy"), "--state", filepath.Join(l.dir, "state"))...)
+	cmd.Env = append(os.Environ(), "IDLOG_WEBHOOK="+l.hook.URL+"/hook")
+	return cmd
+}
+
+func (l *lyingLog) monitor(args ...string) *exec.Cmd {
+	return l.command(append([]string{"monitor", l.server.URL, "--webhook-secret", filepath.Join(l.dir, "hook.secret"), "--interval", "20ms"}, args...)...)
+}
+
+// exits runs a command to its end, which must be with this code.
+func (l *lyingLog) exits(code int, cmd *exec.Cmd) string {
+	l.t.Helper()
+	out, err := cmd.CombinedOutput()
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else if err != nil {
+		l.t.Fatal(err)
+	}
+	if got != code {
+		l.t.Fatalf("%v: exit code %d, not %d:\n%s", cmd.Args[1:], got, code, out)
+	}
+	return string(out)
+}
+
+// TestMonitorKilled kills the monitor with SIGKILL while it tells of a fork that
+// the log showed it once. The next one tells it again, under its id, to the end;
+// then it refuses to go on, until somebody says that they know.
+func TestMonitorKilled(t *testing.T) {
+	l := newLyingLog(t)
+	l.exits(0, l.monitor("--once"))
+	if first := l.last(); first.Kind != "baseline" {
+		t.Errorf("first told %+v", first)
+	}
+
+	// The webhook is down, and the log shows another tree of this size.
+	l.mu.Lock()
+	l.status = http.StatusServiceUnavailable
+	l.mu.Unlock()
+	other := prototest.NewLog(l.log.Origin, l.log.Keys...)
+	other.Append(l.log.Leaves[0])
+	other.Append([]byte("what nobody else was shown\n"))
+	l.show(other)
+	running := l.monitor()
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := until(func() (bool, error) { return l.last().Kind == "fork", nil }); err != nil {
+		t.Error(err)
+	}
+	running.Process.Kill()
+	running.Wait()
+	cut := l.last()
+
+	// Meanwhile the log denies it, and the webhook is up.
+	l.mu.Lock()
+	l.status = http.StatusOK
+	l.mu.Unlock()
+	l.append(&leaf.Keys{Log: "log.example/id", Received: time.Now().Unix(), Epoch: 1})
+	l.show(l.log)
+	out := l.exits(3, l.monitor())
+	if !strings.Contains(out, "  contradiction  fork  ") || !strings.Contains(out, "  contradiction  witness-fork  ") {
+		t.Errorf("it said %s", out)
+	}
+	told := make(map[string]bool)
+	for _, p := range l.posted {
+		if p.accepted {
+			told[p.ID] = true
+		}
+	}
+	if !told[cut.ID] || len(told) != 3 {
+		t.Errorf("told of %v, and was cut off at %s", told, cut.ID)
+	}
+	if out := l.exits(0, l.command("verify", l.last().Evidence)); !strings.Contains(out, "verdict    proven") {
+		t.Errorf("verify said %s", out)
+	}
+	if out := l.exits(0, l.command("verify", cut.Evidence)); !strings.Contains(out, "signed two trees of size 2") {
+		t.Errorf("verify said %s", out)
+	}
+
+	calls := len(l.posted)
+	out = l.exits(3, l.monitor("--once"))
+	if !strings.Contains(out, "not followed since") || !strings.Contains(out, "--acknowledge") || len(l.posted) != calls {
+		t.Errorf("the next start said %s", out)
+	}
+	l.exits(0, l.monitor("--once", "--acknowledge"))
+	if out := l.exits(0, l.monitor("--once")); strings.Contains(out, "fork") {
+		t.Errorf("acknowledged, and still %s", out)
+	}
+}
