@@ -65,9 +65,23 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestLinks follows every relative link of the papers.
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
+
+// anchors are the places of a page that a link can name.
+func anchors(page []byte) map[string]bool {
+	places := make(map[string]bool)
+	for _, m := range heading.FindAllSubmatch(page, -1) {
+		places[strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(string(m[1])), ""), " ", "-")] = true
+	}
+	return places
+}
+
+// TestLinks follows every relative link of the papers, to the file and to its section.
 func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
 	err := filepath.WalkDir("..", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Ext(name) != ".md" {
 			return err
@@ -77,8 +91,16 @@ func TestLinks(t *testing.T) {
 			return err
 		}
 		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+			to := name
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(name), m[1])
+			}
+			page, err := os.ReadFile(to)
+			if _, folder := os.Stat(to); folder != nil || err != nil && m[2] != "" {
 				t.Errorf("%s links to %s, which is not there", name, m[1])
+			}
+			if m[2] != "" && !anchors(page)[m[2]] {
+				t.Errorf("%s links to #%s of %s, which has no such section", name, m[2], to)
 			}
 		}
 		return nil
