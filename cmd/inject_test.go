@@ -21,7 +21,7 @@ var durableSteps = []struct{ name, path, calls string }{
 	{"tree state", "log/log/tiles/.state/treeState", "rename,renameat,renameat2"},
 	{"heads file", "log/heads/*", "fsync,fdatasync"},
 	{"published checkpoint", "log/log/published/checkpoint", "rename,renameat,renameat2"},
-	{"folder of the published checkpoint", "log/log/published", "fsync"},
+	{"next published checkpoint", "log/log/published/checkpoint.tmp", "fsync"},
 }
 
 // TestStorageError makes each durable step fail once, by an I/O error that strace injects into the running server. The

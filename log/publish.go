@@ -109,17 +109,25 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 		return nil // the empty tree was signed to ask the witnesses; it is not published
 	}
 
-	// 6. Archive the cosignatures, durably.
-	archiving := time.Now()
-	if err := l.heads.AppendQuorum(cosigned); err != nil {
+	// 6. Archive the cosignatures, durably. Meanwhile what we are about to serve
+	// is written beside what we serve.
+	note, archiving := h.Note(cosigned...), time.Now()
+	prepared := make(chan error, 1)
+	go func() { prepared <- atomicfile.Prepare(l.publishedFile(), note) }()
+	err = l.heads.AppendQuorum(cosigned)
+	if preparing := <-prepared; preparing != nil {
+		err = errors.Join(err, fmt.Errorf("writing published checkpoint: %w", preparing))
+	}
+	if err != nil {
 		return err
 	}
 	m.archive.Since(archiving)
-	// If we die here, the restart publishes what is in the archive.
+	// If we die here, or a crash undoes the next step, the restart publishes what
+	// is in the archive.
 
 	// 7. Replace what we serve.
-	note, replacing := h.Note(cosigned...), time.Now()
-	if err := atomicfile.Write(l.publishedFile(), note); err != nil {
+	replacing := time.Now()
+	if err := atomicfile.Replace(l.publishedFile()); err != nil {
 		return fmt.Errorf("writing published checkpoint: %w", err)
 	}
 	m.replace.Since(replacing)

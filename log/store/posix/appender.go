@@ -19,8 +19,9 @@ import (
 
 const (
 	// maxBatch is the most leaves that Tessera writes at once. More does not
-	// help: its time goes into files, two per 256 leaves.
-	maxBatch = 4096
+	// help: its time goes into files, two per 256 leaves. It makes room for so
+	// many whenever it writes.
+	maxBatch = 2048
 	// batchAge is how long Tessera waits for more leaves. Whoever calls Append
 	// has collected them already.
 	batchAge = time.Millisecond
