@@ -8,6 +8,7 @@
 //	idlogd restore --from DIR      put it back
 //	idlogd clear-refusal           let a log sign again that refused to
 //	idlogd config check|print      judge a configuration
+//	idlogd monitoring              print alerts and a dashboard
 //	idlogd version
 //
 // Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a receipt did not
@@ -35,7 +36,7 @@ func run(ctx context.Context, env serve.Env) error {
 		Short:   "idlogd runs a witnessed transparency log for identity events",
 		Example: "  idlogd dev\n  idlogd init --dir acme --family acme.example/id --source okta\n  idlogd serve --config acme/idlogd.yaml",
 	}
-	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), clearRefusalCommand(env), configCommand(env))
+	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), clearRefusalCommand(env), configCommand(env), monitoringCommand(env))
 	return program.Run(ctx, root, env)
 }
 

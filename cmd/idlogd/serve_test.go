@@ -71,6 +71,20 @@ func startDaemon(t *testing.T, args ...string) *daemon {
 	return d
 }
 
+// waitFor waits for a condition of the running daemon.
+func (d *daemon) waitFor(holds func() bool) {
+	d.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(time.Minute); !holds(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			d.t.Fatalf("it did not come about\n%s", d.errs)
+		}
+	}
+}
+
 // stop asks the daemon to drain and wants it to end well.
 func (d *daemon) stop() {
 	d.t.Helper()
