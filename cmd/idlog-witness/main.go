@@ -122,7 +122,7 @@ func serveCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "directory of the witness (required)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7380", "host:port; other than loopback needs TLS and a client CA")
-	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "host:port of /metrics, /livez and /readyz, on loopback; port 0 takes a free one")
+	f.StringVar(&o.admin, "admin", "", "host:port of /metrics, /livez, /readyz and profiles, on loopback; usually 127.0.0.1:7390, none if empty")
 	f.Float64Var(&o.logRate, "log-rate", 1000, "checkpoints of one log that are cosigned per second; 0 is no limit")
 	f.Float64Var(&o.clientRate, "client-rate", 400, "requests of one address per second, none of this machine's; 0 is no limit")
 	f.BoolVar(&o.forwarded, "forwarded", false, "a proxy on this machine stands before, and the last X-Forwarded-For of it is the client's address")
