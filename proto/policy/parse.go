@@ -17,10 +17,11 @@ const (
 	maxOf = 64
 )
 
-// A SyntaxError says what is wrong with a policy, and where.
+// A SyntaxError says what is wrong with a policy, where, and what to do.
 type SyntaxError struct {
 	Line   int // counted from 1; 0 if it concerns the file as a whole
 	Reason string
+	Remedy string // what to write in its place, where that can be said
 }
 
 func (e *SyntaxError) Error() string {
@@ -59,7 +60,7 @@ func (s *parser) parse(b []byte) error {
 	}
 	body, ok := strings.CutSuffix(string(b), "\n")
 	if !ok {
-		return s.errorf("does not end with a newline")
+		return s.fix("a newline at its end", "does not end with a newline")
 	}
 	for line := range strings.SplitSeq(body, "\n") {
 		s.line++
@@ -79,7 +80,7 @@ func (s *parser) parse(b []byte) error {
 	}
 	s.line = 0
 	if s.p.Quorum == "" {
-		return s.errorf("no quorum")
+		return s.fix("a last line: quorum <name of a witness or group>, or quorum none if no witness is asked for", "no quorum")
 	}
 	return s.roles()
 }
@@ -95,7 +96,7 @@ func (s *parser) statement(keyword string, args []string) error {
 	case "quorum":
 		return s.quorum(args)
 	}
-	return s.errorf("unknown keyword %.32q", keyword)
+	return s.fix("log, witness, group or quorum, in small letters; a comment begins its own line with #", "unknown keyword %.32q", keyword)
 }
 
 func (s *parser) log(args []string) error {
@@ -148,10 +149,10 @@ func (s *parser) key(vkey string, role checkpoint.Role, witness string) (checkpo
 		what = "witness " + witness
 	}
 	if !k.Serves(role) {
-		return k, s.errorf("type of the key of %s is not one for its role", what)
+		return k, s.fix("a key of this role: idlog key generate --type log or --type witness makes one", "type of the key of %s is not one for its role", what)
 	}
 	if other, ok := s.public[string(k.Public)]; ok {
-		return k, s.errorf("public key of %s is already that of %s", what, other)
+		return k, s.fix("a key of its own for each: who holds one key is one party, and counts once", "public key of %s is already that of %s", what, other)
 	}
 	id := keyID{k.Name, k.ID}
 	if s.p.keys[id] != nil {
@@ -185,7 +186,8 @@ func (s *parser) group(args []string) error {
 	default:
 		k, err := strconv.Atoi(args[1])
 		if err != nil || strconv.Itoa(k) != args[1] || k < 1 || k > len(g.Members) {
-			return s.errorf("threshold %.24q is not within 1 and %d", args[1], len(g.Members))
+			return s.fix(fmt.Sprintf("any, all, or a number from 1 to %d; to ask for no witness: quorum none", len(g.Members)),
+				"threshold %.24q is not within 1 and %d", args[1], len(g.Members))
 		}
 		g.Threshold = k
 	}
@@ -193,10 +195,10 @@ func (s *parser) group(args []string) error {
 		// SPEC: tlog-policy: only names of preceding lines, each in one group at
 		// most. So there are no cycles, and no witness counts twice.
 		if !s.defined(m) {
-			return s.errorf("member %.64q is not defined before this line", m)
+			return s.fix("its witness or group line above this one", "member %.64q is not defined before this line", m)
 		}
 		if other, ok := s.parent[m]; ok {
-			return s.errorf("member %s is already one of group %s", m, other)
+			return s.fix("each witness and group in one group: it would count twice", "member %s is already one of group %s", m, other)
 		}
 		s.parent[m] = g.Name
 	}
@@ -210,10 +212,10 @@ func (s *parser) quorum(args []string) error {
 		return s.errorf("want: quorum <name>")
 	}
 	if s.p.Quorum != "" {
-		return s.errorf("a second quorum")
+		return s.fix("one quorum line; a group asks for several witnesses", "a second quorum")
 	}
 	if args[0] != "none" && !s.defined(args[0]) {
-		return s.errorf("quorum %.64q is not defined before this line", args[0])
+		return s.fix("its witness or group line above this one", "quorum %.64q is not defined before this line", args[0])
 	}
 	s.p.Quorum = args[0]
 	return nil
@@ -227,7 +229,7 @@ func (s *parser) roles() error {
 		s.line = s.lineOf[w.Name]
 		op := s.p.operator[w.Name]
 		if slices.ContainsFunc(s.p.Logs, func(l LogKey) bool { return l.Origin == op }) {
-			return s.errorf("witness %s has the name of a log, %s", w.Name, op)
+			return s.fix("witnesses of other operators: a log that is its own witness vouches for nothing", "witness %s has the name of a log, %s", w.Name, op)
 		}
 		other, ok := first[op]
 		if !ok {
@@ -236,7 +238,8 @@ func (s *parser) roles() error {
 		}
 		parent := s.parent[w.Name]
 		if parent == "" || parent != s.parent[other] || s.p.groups[parent].Threshold != 1 {
-			return s.errorf("witnesses %s and %s are keys of one operator, %s, and not in one group with any", other, w.Name, op)
+			return s.fix(fmt.Sprintf("group <name> any %s %s, and that group in their place: one operator counts once", other, w.Name),
+				"witnesses %s and %s are keys of one operator, %s, and not in one group with any", other, w.Name, op)
 		}
 	}
 	return nil
@@ -261,6 +264,11 @@ func (s *parser) defined(name string) bool {
 
 func (s *parser) errorf(format string, args ...any) error {
 	return &SyntaxError{Line: s.line, Reason: fmt.Sprintf(format, args...)}
+}
+
+// fix is errorf with what to do.
+func (s *parser) fix(remedy, format string, args ...any) error {
+	return &SyntaxError{Line: s.line, Reason: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 func optional(args []string, i int) string {

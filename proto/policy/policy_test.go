@@ -159,17 +159,35 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-func TestErrorsNameTheLine(t *testing.T) {
-	for want, s := range map[int]string{
-		3: lines("log $log", "", "log $log", "quorum none"),
-		2: lines("log $log", "witness w "+prototest.NewKey(origin, checkpoint.MLDSA44, checkpoint.WitnessRole).VKey, "quorum w"),
-		4: lines("witness a $alice", "witness b $bob", "# comment", "witness c $alicePQ", "group g 2 a b c", "quorum g"),
-		0: lines("log $log"),
+// TestErrors says where a policy is wrong, and what to write in its place.
+func TestErrors(t *testing.T) {
+	originWitness := prototest.NewKey(origin, checkpoint.MLDSA44, checkpoint.WitnessRole).VKey
+	for name, tc := range map[string]struct {
+		policy string
+		line   int
+		reason string
+		remedy string
+	}{
+		"a log twice":          {lines("log $log", "", "log $log", "quorum none"), 3, "is already that of", "a key of its own"},
+		"a log as witness":     {lines("log $log", "witness w "+originWitness, "quorum w"), 2, "has the name of a log", "other operators"},
+		"one operator twice":   {lines("witness a $alice", "witness b $bob", "# comment", "witness c $alicePQ", "group g 2 a b c", "quorum g"), 4, "keys of one operator", "group <name> any a c"},
+		"threshold 0":          {lines("witness b $bob", "group g 0 b", "quorum g"), 2, "not within 1 and 1", "quorum none"},
+		"a role":               {lines("log $bob", "quorum none"), 1, "not one for its role", "key generate"},
+		"a keyword":            {lines("log $log", "LOG $log", "quorum none"), 2, "unknown keyword", "small letters"},
+		"an unknown member":    {lines("witness b $bob", "group g any b c", "quorum g"), 2, "not defined before", "above"},
+		"a member twice":       {lines("witness b $bob", "group g any b", "group h any b", "quorum g"), 3, "already one of group g", "one group"},
+		"an unknown quorum":    {lines("quorum b", "witness b $bob"), 1, "not defined before", "above"},
+		"two quorums":          {lines("quorum none", "quorum none"), 2, "second quorum", "one quorum line"},
+		"no quorum":            {lines("log $log"), 0, "no quorum", "quorum none"},
+		"no newline":           {"quorum none", 0, "newline", "newline"},
+		"control characters":   {"quorum\rnone\n", 1, "control character", ""},
+		"too many words":       {lines("log $log a b"), 1, "want: log", ""},
+		"a key that is no key": {lines("log x"), 1, "key", ""},
 	} {
-		_, err := policy.Parse([]byte(s))
+		_, err := policy.Parse([]byte(tc.policy))
 		e, ok := errors.AsType[*policy.SyntaxError](err)
-		if !ok || e.Line != want {
-			t.Errorf("%v, want line %d", err, want)
+		if !ok || e.Line != tc.line || !strings.Contains(e.Error(), tc.reason) || !strings.Contains(e.Remedy, tc.remedy) || tc.remedy == "" && e.Remedy != "" {
+			t.Errorf("%s: %v, remedy %q", name, err, e.Remedy)
 		}
 	}
 }

@@ -113,11 +113,8 @@ func ReadPolicy(file string) (*policy.Policy, [32]byte, error) {
 	if err != nil {
 		return nil, [32]byte{}, fmt.Errorf("reading the policy: %w", err)
 	}
-	p, err := policy.Parse(b)
-	if err != nil {
-		return nil, [32]byte{}, serve.Usagef("reading the policy %s: %w", file, err)
-	}
-	return p, sha256.Sum256(b), nil
+	p, err := program.ParsePolicy(file, b)
+	return p, sha256.Sum256(b), err
 }
 
 // Client connects as the flags say; the caller closes it.

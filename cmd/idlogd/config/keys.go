@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	"idlog/proto/policy"
@@ -77,9 +78,5 @@ func ReadPolicy(file string) (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the policy: %w", err)
 	}
-	p, err := policy.Parse(b)
-	if err != nil {
-		return nil, serve.Usagef("%s: %w", file, err)
-	}
-	return p, nil
+	return program.ParsePolicy(file, b)
 }

@@ -15,6 +15,7 @@ import (
 
 	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/durable"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 	"idlog/proto/policy"
@@ -203,7 +204,7 @@ func PolicyText(vkeys []string, witnesses string) (string, error) {
 	}
 	text.WriteString(witnesses)
 	if _, err := policy.Parse([]byte(text.String())); err != nil {
-		return "", serve.Usagef("making the policy: %w", err)
+		return "", program.WrongPolicy("the lines of the witnesses", len(vkeys), err)
 	}
 	return text.String(), nil
 }
