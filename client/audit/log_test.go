@@ -32,7 +32,7 @@ const (
 
 // built is a log in a folder, laid out as HTTP serves it.
 type built struct {
-	t         *testing.T
+	t         testing.TB
 	dir       string
 	policy    *policy.Policy
 	log       note.Signer
@@ -43,7 +43,7 @@ type built struct {
 }
 
 // build makes a log of its first two leaves, and keys.
-func build(t *testing.T) *built {
+func build(t testing.TB) *built {
 	t.Helper()
 	b := &built{t: t, dir: t.TempDir()}
 	text := ""

@@ -28,7 +28,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 )
 
 // Hash is a SHA-256 hash, or another 32 bytes that are written the same way.
@@ -305,8 +304,11 @@ func compareCommits(a, b Commit) int {
 
 func compareHashes(a, b Hash) int { return bytes.Compare(a[:], b[:]) }
 
-func countPersons(tags []Tag) int {
-	i, _ := slices.BinarySearchFunc(tags, Tag{Field: tagPerson}, CompareTags)
-	j, _ := slices.BinarySearchFunc(tags, Tag{Field: tagPerson + 1}, CompareTags)
-	return j - i
+func countPersons(tags []Tag) (n int) {
+	for i := range tags {
+		if tags[i].Field == tagPerson {
+			n++
+		}
+	}
+	return n
 }
