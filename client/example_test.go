@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -47,6 +48,30 @@ func connect(target, policyFile, stateDir string) (*client.Client, error) {
 		return nil, err
 	}
 	return client.New(client.Config{Target: target, Policy: trusted, State: state})
+}
+
+// A service hands each event to a writer, in the goroutine that has it. It waits there while the log has enough to do.
+func ExampleWriter() {
+	ctx := context.Background()
+	c, err := connect("127.0.0.1:7443", "policy.tlog-policy", "/var/lib/my-service/idlog")
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	w := c.Writer(client.WriterConfig{Source: "my-service"})
+	defer w.Close(ctx)
+	if err := logged(ctx, c, w, &eventv1.Event{ /* as above */ }); err != nil {
+		fmt.Println("not logged:", err)
+	}
+}
+
+// logged logs one event and follows a promise up to the receipt, or to the evidence that it was broken.
+func logged(ctx context.Context, c *client.Client, w *client.Writer, e *eventv1.Event) error {
+	_, err := w.Submit(ctx, e)
+	if ticket, promised := errors.AsType[*client.Ticket](err); promised {
+		err = c.Follow(ctx, []*client.Ticket{ticket})[0].Err
+	}
+	return err
 }
 
 // A service logs an event and knows that it is witnessed.

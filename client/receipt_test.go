@@ -83,6 +83,9 @@ func TestExample(t *testing.T) {
 	check(t, err)
 	defer c.Close()
 	check(t, signIn(t.Context(), c, clienttest.Source))
+	w := c.Writer(client.WriterConfig{Source: clienttest.Source})
+	check(t, logged(t.Context(), c, w, clienttest.SignIn("e1")))
+	check(t, w.Close(t.Context()))
 }
 
 // verifyOffline takes a disclosure through a file's bytes and verifies it there.

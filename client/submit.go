@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type Options struct {
 	// was long ago, they may not have been published since, and the State does
 	// not hold their tickets. Zero means now.
 	FirstSent time.Time
+
+	attempts int // in place of Config.Attempts, if not 0
 }
 
 // Result is what became of one event: a Receipt, or an error that is a
@@ -134,7 +137,7 @@ func (it *item) held(state *trust.State) func(leaf.Hash) bool {
 // is of no use. A batch before it that failed leaves it unsent.
 func (c *Client) submitBatch(ctx context.Context, src *receipt.Source, batch []*item, opts Options, before error) error {
 	if before == nil && len(batch) > 0 {
-		before = retry(ctx, c.attempts, func(ctx context.Context) error {
+		before = retry(ctx, cmp.Or(opts.attempts, c.attempts), func(ctx context.Context) error {
 			for {
 				again, err := c.submitOnce(ctx, src, batch, opts)
 				if !again || err != nil {

@@ -80,6 +80,7 @@ func (c *Client) ParseTicket(b []byte) (*Ticket, error) {
 const (
 	firstLook = time.Second
 	maxLook   = 30 * time.Second
+	looks     = 3 // how often a look is tried before the next pause
 )
 
 // Follow follows tickets until each event has its receipt, its promise is shown to be broken, or ctx ends, and returns one
@@ -148,7 +149,7 @@ func (c *Client) ask(ctx context.Context, open []*followed) {
 				items[i] = &item{sub: f.ticket.Sent, ticket: f.ticket, result: &results[i]}
 			}
 			if err == nil {
-				c.submitBatch(ctx, src, items, Options{}, nil) // its error stands in the results
+				c.submitBatch(ctx, src, items, Options{attempts: looks}, nil) // its error stands in the results
 			}
 			for i, f := range chunk {
 				if err != nil {
