@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -96,6 +98,20 @@ func commands(op *clienttest.Operator) map[string]func(ts *testscript.TestScript
 			}
 			if want := number(ts, args[0]); got != want {
 				ts.Fatalf("%s exited %d, not %d", args[1], got, want)
+			}
+		},
+		// objects N checks that what was printed is so many JSON objects, one a line.
+		"objects": func(ts *testscript.TestScript, neg bool, args []string) {
+			out := strings.TrimSuffix(ts.ReadFile("stdout"), "\n")
+			lines := strings.Split(out, "\n")
+			if len(lines) != number(ts, args[0]) {
+				ts.Fatalf("%d lines, not %s", len(lines), args[0])
+			}
+			for _, line := range lines {
+				var object map[string]any
+				if err := json.Unmarshal([]byte(line), &object); err != nil {
+					ts.Fatalf("%v in %s", err, line)
+				}
 			}
 		},
 		// flip FILE turns one bit over in the middle of a file.

@@ -12,6 +12,7 @@ import (
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
+	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -24,11 +25,14 @@ func Verify(s *session.Session) *cobra.Command {
 	var raw, leafFile string
 	cmd := &cobra.Command{
 		Use:   "verify FILE -p POLICY",
-		Short: "Verify a disclosure, tlog-proof or evidence file, offline",
+		Short: "Verify a disclosure, tlog-proof, evidence or checkpoint file, offline",
 		Example: `  idlog verify 42.idlog-disclosure -p policy.tlog-policy
-  idlog verify 42.idlog-disclosure -p policy.tlog-policy --raw 42.json`,
+  idlog verify 42.idlog-disclosure -p policy.tlog-policy --raw 42.json
+  idlog verify fork-0a1b.idlog-evidence -p policy.tlog-policy   # does it prove what it claims?`,
+		Long: `Verify a file with the policy alone, whatever its name is: a disclosure (the fields that it shows are the event's), a
+tlog-proof (the leaf is in the log), evidence (its parts show what it claims), or a checkpoint (the policy accepts it).`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: program.FileArgs("idlog-disclosure", "tlog-proof", "idlog-evidence"),
+		ValidArgsFunction: program.FileArgs("idlog-disclosure", "tlog-proof", "idlog-evidence", "checkpoint"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, sum, err := s.Trusted()
 			if err != nil {
@@ -49,7 +53,10 @@ func Verify(s *session.Session) *cobra.Command {
 			case strings.HasPrefix(string(first), "c2sp.org/tlog-proof@"):
 				return verifyProof(s, p, sum, b, leafFile)
 			}
-			return serve.Usagef("%s is no disclosure, tlog-proof or evidence file", args[0])
+			if _, _, err := checkpoint.Split(b); err == nil {
+				return verifyCheckpoint(s, p, b)
+			}
+			return serve.Usagef("%s is no disclosure, tlog-proof, evidence or checkpoint: its first line says nothing of that kind", args[0])
 		},
 	}
 	cmd.Flags().StringVar(&raw, "raw", "", "file with the raw bytes, to be held against the disclosure")
@@ -127,6 +134,18 @@ func verifyProof(s *session.Session, p *policy.Policy, sum [32]byte, b []byte, l
 		return err
 	}
 	return verified(s, e)
+}
+
+func verifyCheckpoint(s *session.Session, p *policy.Policy, b []byte) error {
+	v, err := p.Verify(b)
+	if err != nil {
+		return failed(err)
+	}
+	c := v.Checkpoint
+	if s.JSON {
+		return s.Object(report.Checkpoint{Origin: c.Origin, Size: c.Size, Root: c.Root[:], Witnesses: report.Witnesses(v.Cosignatures), Note: string(b)})
+	}
+	return s.Text("verified   checkpoint of %s, size %d, cosigned by %s\n", c.Origin, c.Size, report.Names(v.Cosignatures))
 }
 
 // verified prints what was verified; text ends with the verdict.

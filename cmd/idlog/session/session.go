@@ -10,8 +10,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,11 +201,33 @@ func (s *Session) Within(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, s.Timeout)
 }
 
+// maxFile is more than any file of ours has.
+const maxFile = 64 << 20
+
 // ReadFile reads a file that the user named, which is theirs to get right.
 func ReadFile(name string) ([]byte, error) {
-	b, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
-		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
+	b, err := readFile(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err, Remedy: "the path of a file that is there"}
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &serve.ExitError{Code: serve.CodePermission, Err: err, Remedy: "as the user that may read " + name}
+	}
+	return b, err
+}
+
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("%s is a folder", name), Remedy: "a file in it"}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		return nil, serve.Usagef("%s has more than %d bytes, and no file of ours has", name, maxFile)
 	}
 	return b, err
 }
