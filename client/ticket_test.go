@@ -86,15 +86,15 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// untilAsked follows tickets until the log was asked for them twice.
-func untilAsked(t *testing.T, op *clienttest.Operator, c *client.Client, tickets []*client.Ticket) []client.Result {
+// untilAsked follows tickets until the log was called so often for them.
+func untilAsked(t *testing.T, calls int, op *clienttest.Operator, c *client.Client, tickets []*client.Ticket) []client.Result {
 	t.Helper()
 	op.Set(func(op *clienttest.Operator) { clear(op.Calls) })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan []client.Result)
 	go func() { done <- c.Follow(ctx, tickets) }()
-	for asked := 0; asked < 2; runtime.Gosched() {
+	for asked := 0; asked < calls; runtime.Gosched() {
 		op.Set(func(op *clienttest.Operator) { asked = op.Calls["SubmitEvents"] })
 	}
 	cancel()
@@ -107,13 +107,13 @@ func TestFollowForAWhile(t *testing.T) {
 	c := dial(t, op)
 	tickets := promised(t, c, "e1")
 	op.Set(func(op *clienttest.Operator) { op.Tickets = true })
-	results := untilAsked(t, op, c, tickets)
+	results := untilAsked(t, 2, op, c, tickets)
 	if ticket, ok := errors.AsType[*client.Ticket](results[0].Err); !ok || ticket != tickets[0] {
 		t.Errorf("got %v", results[0].Err)
 	}
 	// And what stood in the way is told.
 	op.Set(func(op *clienttest.Operator) { op.Refuse = 1 << 30 })
-	results = untilAsked(t, op, c, tickets)
+	results = untilAsked(t, 4, op, c, tickets)
 	if _, ok := errors.AsType[*client.Ticket](results[0].Err); !ok || !strings.Contains(results[0].Err.Error(), "BACKLOG_FULL") {
 		t.Errorf("got %v", results[0].Err)
 	}
@@ -195,7 +195,7 @@ func TestNotYetBroken(t *testing.T) {
 	impatient := dial(t, op, func(cfg *client.Config) {
 		cfg.Clock = func() time.Time { return time.Now().Add(3 * time.Hour) }
 	})
-	r := untilAsked(t, op, impatient, tickets)[0]
+	r := untilAsked(t, 2, op, impatient, tickets)[0]
 	if _, ok := errors.AsType[*client.Ticket](r.Err); !ok {
 		t.Errorf("before the deadline: %v", r.Err)
 	}
@@ -211,7 +211,7 @@ func TestDisplaced(t *testing.T) {
 	var err error
 	op.Set(func(op *clienttest.Operator) { op.Lie = ""; err = op.Log(clienttest.SignIn("e1")) })
 	check(t, err)
-	r := untilAsked(t, op, dial(t, op, withState(state)), tickets)[0]
+	r := untilAsked(t, 2, op, dial(t, op, withState(state)), tickets)[0]
 	if _, ok := errors.AsType[*client.Ticket](r.Err); !ok || !strings.Contains(r.Err.Error(), "another leaf") {
 		t.Errorf("before the deadline: %v", r.Err)
 	}

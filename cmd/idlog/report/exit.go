@@ -45,18 +45,22 @@ func ClassOf(err error) (code int, remedy string) {
 	if r, ok := errors.AsType[*trust.Rollback](err); ok {
 		return serve.CodeVerification, "another server of this log; if all show it, " + sendEvidence(r.File)
 	}
+	if errors.Is(err, policy.ErrNotSigned) {
+		return serve.CodeVerification, "the log's newer policy, if it has changed its key: ask whoever gave you this one, and compare with other readers"
+	}
 	if m, ok := errors.AsType[*client.Mismatch](err); ok {
 		return serve.CodeVerification, sendEvidence(m.File)
 	}
+	if b, ok := errors.AsType[*client.Broken](err); ok {
+		return serve.CodeVerification, sendEvidence(b.File)
+	}
 	if _, ok := errors.AsType[*client.Ticket](err); ok {
-		return serve.CodeQuorum, "the same command again: what is logged is not logged twice"
+		return serve.CodeQuorum, "idlog follow, or the same command again: what is logged is not logged twice"
 	}
 	if r, ok := errors.AsType[*client.Refused](err); ok {
 		return codeOf(r.Code), remedies[r.Reason]
 	}
 	switch {
-	case errors.Is(err, policy.ErrNotSigned):
-		return serve.CodeVerification, "a policy that has this log's key, if you trust it"
 	case errors.Is(err, client.ErrPlaintext):
 		return serve.CodeUsage, "--tls-ca FILE"
 	case errors.Is(err, context.Canceled):
@@ -151,6 +155,9 @@ func ReasonOf(err error) string {
 			return "RECEIPT_MISMATCH"
 		}
 		return "VERIFICATION"
+	}
+	if _, ok := errors.AsType[*client.Broken](err); ok {
+		return "BROKEN_PROMISE"
 	}
 	if _, ok := errors.AsType[*client.Ticket](err); ok {
 		return "TICKET"

@@ -9,19 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path/filepath"
-	"strings"
-	"time"
+	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"idlog/client"
-	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
-	"idlog/cmd/internal/durable"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
 	"idlog/log/source/auth0"
@@ -55,25 +52,16 @@ func parseEvent(line []byte, _ source.Config) ([]*eventv1.Event, error) {
 
 // submission is one run of the submit command.
 type submission struct {
-	g                                      *session.Session
-	source, format, issuer, wait, receipts string
+	account
+	source, format, issuer, wait string
 
-	opts     client.Options
-	client   *client.Client
-	progress bool
-	tally    tally
-}
-
-// tally counts what became of the events; worst is the error that the exit
-// code is for.
-type tally struct {
-	lines, logged, promised, refused int
-	worst                            error
+	opts   client.Options
+	client *client.Client
 }
 
 // Command is `idlog submit`.
 func Command(g *session.Session) *cobra.Command {
-	s := &submission{g: g}
+	s := &submission{account: account{g: g}}
 	cmd := &cobra.Command{
 		Use:   "submit [FILE|-]",
 		Short: "Log the events of an NDJSON file, and verify every receipt",
@@ -82,8 +70,12 @@ func Command(g *session.Session) *cobra.Command {
 		Long: `Log the events of an NDJSON file or of standard input, one JSON value a line, and verify every receipt.
 
 Bad lines are refused with their number; the rest goes in, and the exit code says that some did not (1).
-Submitting a file again is safe: what is logged is not logged twice.`,
-		Args: cobra.MaximumNArgs(1),
+Submitting a file again is safe: what is logged is not logged twice.
+
+While the log's witnesses are away an event is promised by a ticket. It is followed until --timeout; then it is kept, and
+idlog follow goes on with it.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: program.FileArgs("ndjson", "jsonl", "json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, shut, err := input(g, args)
 			if err != nil {
@@ -97,8 +89,11 @@ Submitting a file again is safe: what is logged is not logged twice.`,
 	f.StringVar(&s.source, "source", "", "source instance that the events belong to (required)")
 	f.StringVar(&s.format, "format", "event", "event, okta or auth0")
 	f.StringVar(&s.issuer, "issuer", "", "who names the persons in a provider's events, such as https://acme.okta.com")
-	f.StringVar(&s.receipts, "receipts", "", "folder to save each receipt in, as INDEX.idlog-disclosure")
+	s.flags(f)
 	f.StringVar(&s.wait, "wait", "published", "published waits for receipts, sequenced takes tickets")
+	program.Dirs(cmd, "receipts")
+	program.Values(cmd, "format", slices.Sorted(maps.Keys(formats))...)
+	program.Values(cmd, "wait", "published", "sequenced")
 	return cmd
 }
 
@@ -125,29 +120,19 @@ func (s *submission) run(ctx context.Context, in io.Reader) error {
 		return serve.Usagef("--wait is published or sequenced, not %q", s.wait)
 	}
 	s.opts = client.Options{Sequenced: s.wait == "sequenced", KeepConflicts: true}
-	if s.receipts != "" {
-		if err := os.MkdirAll(s.receipts, 0o700); err != nil {
-			return fmt.Errorf("making the folder of receipts: %w", err)
-		}
+	s.tickets = s.opts.Sequenced
+	if err := s.begin(); err != nil {
+		return err
 	}
 	var err error
 	if s.client, err = s.g.Client(); err != nil {
 		return err
 	}
 	defer s.client.Close()
-	if f, ok := s.g.Stderr.(*os.File); ok {
-		s.progress = term.IsTerminal(int(f.Fd()))
-	}
 	if err := s.read(ctx, bufio.NewReaderSize(in, 64<<10), parse); err != nil {
 		return err
 	}
-	return s.finish()
-}
-
-// lined is an event and the line that it came from.
-type lined struct {
-	line  int
-	event *eventv1.Event
+	return s.finish(fmt.Sprintf("%d lines", s.tally.lines))
 }
 
 // read maps the lines and submits them in chunks. It returns the error that
@@ -229,6 +214,9 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 	ctx, cancel := s.g.Within(ctx)
 	defer cancel()
 	results, failed := s.client.Submit(ctx, s.source, events, s.opts)
+	if !s.opts.Sequenced {
+		s.follow(ctx, results)
+	}
 	open := 0
 	for i, res := range results {
 		switch {
@@ -240,9 +228,7 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 			}
 		}
 	}
-	if s.progress {
-		fmt.Fprintf(s.g.Stderr, "\r%d lines, %d logged ", s.tally.lines, s.tally.logged)
-	}
+	s.onTerminal("\r%d lines, %d logged ", s.tally.lines, s.tally.logged)
 	if failed != nil {
 		return fmt.Errorf("submitting line %d and what follows (%d events are logged, submitting the file again is safe): %w",
 			chunk[len(chunk)-open].line, s.tally.logged, failed)
@@ -250,120 +236,20 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 	return nil
 }
 
-// resultJSON is the fate of one event.
-type resultJSON struct {
-	Line      int              `json:"line"`
-	ID        string           `json:"id,omitempty"`
-	Index     *int64           `json:"index,omitempty"`
-	Size      int64            `json:"size,omitempty"`
-	Witnesses []report.Witness `json:"witnesses,omitempty"`
-	Repeat    bool             `json:"repeat,omitempty"`
-	Deadline  *time.Time       `json:"deadline,omitempty"`
-	Ticket    string           `json:"ticket,omitempty"`
-	Reason    string           `json:"reason,omitempty"`
-	Message   string           `json:"message,omitempty"`
-}
-
-func (s *submission) tell(l lined, res client.Result) error {
-	id := l.event.GetSource().GetNativeId()
-	if ticket, ok := errors.AsType[*client.Ticket](res.Err); ok {
-		s.tally.promised++
-		if !s.opts.Sequenced {
-			s.tally.blame(res.Err)
-		}
-		if s.g.JSON {
-			return s.g.Object(resultJSON{Line: l.line, ID: id, Deadline: &ticket.Deadline, Ticket: string(ticket.Note)})
-		}
-		return s.g.Text("-  %s  promised until %s\n", report.Printable(id), ticket.Deadline.Format(time.RFC3339))
-	}
-	if res.Err != nil {
-		return s.refuse(l.line, id, res.Err)
-	}
-	r := res.Receipt
-	s.tally.logged++
-	if s.receipts != "" {
-		b, err := r.Disclosure().Format()
-		if err != nil {
-			return fmt.Errorf("saving the receipt of entry %d: %w", r.Index, err)
-		}
-		if err := durable.Replace(filepath.Join(s.receipts, fmt.Sprintf("%d.idlog-disclosure", r.Index)), b, 0o600); err != nil {
-			return err
+// follow puts what comes of tickets in their place, as long as ctx lasts.
+func (s *submission) follow(ctx context.Context, results []client.Result) {
+	var tickets []*client.Ticket
+	var at []int
+	for i, r := range results {
+		if t, ok := errors.AsType[*client.Ticket](r.Err); ok {
+			tickets, at = append(tickets, t), append(at, i)
 		}
 	}
-	c := r.Checkpoint
-	if s.g.JSON {
-		return s.g.Object(resultJSON{Line: l.line, ID: r.NativeID, Index: &r.Index, Size: c.Checkpoint.Size,
-			Witnesses: report.Witnesses(c.Cosignatures), Repeat: r.Repeat})
+	if len(tickets) == 0 {
+		return
 	}
-	return s.g.Text("%d  %s  size %d  %s\n", r.Index, report.Printable(r.NativeID), c.Checkpoint.Size, report.Names(c.Cosignatures))
-}
-
-// refuse tells that a line, or an event of it, is not in the log.
-func (s *submission) refuse(line int, id string, err error) error {
-	s.tally.refused++
-	s.tally.blame(err)
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if s.g.JSON {
-		return s.g.Object(resultJSON{Line: line, ID: id, Reason: report.ReasonOf(err), Message: text})
-	}
-	if s.progress {
-		fmt.Fprint(s.g.Stderr, "\r")
-	}
-	about := ""
-	if id != "" {
-		about = " (" + report.Printable(id) + ")"
-	}
-	fmt.Fprintf(s.g.Stderr, "idlog: line %d%s: %s\n", line, about, text)
-	return nil
-}
-
-// blame keeps the error that matters most: one that accuses the log before a
-// promise that is open, and that before an event that was refused.
-func (t *tally) blame(err error) {
-	if rank(err) > rank(t.worst) {
-		t.worst = err
+	s.onTerminal("\r%d events are promised, waiting for the log's witnesses ", len(tickets))
+	for i, r := range s.client.Follow(ctx, tickets) {
+		results[at[i]] = r
 	}
 }
-
-func rank(err error) int {
-	if err == nil {
-		return 0
-	}
-	switch code, _ := report.ClassOf(err); code {
-	case serve.CodeVerification:
-		return 3
-	case serve.CodeQuorum:
-		return 2
-	}
-	return 1
-}
-
-// finish sums up and returns the error that the exit code is for.
-func (s *submission) finish() error {
-	t := s.tally
-	if s.progress {
-		fmt.Fprint(s.g.Stderr, "\r")
-	}
-	if !s.g.JSON {
-		fmt.Fprintf(s.g.Stderr, "idlog: %d lines: %d events logged, %d promised, %d refused\n", t.lines, t.logged, t.promised, t.refused)
-	}
-	switch rank(t.worst) {
-	case 0:
-		return nil
-	case 1:
-		return &serve.ExitError{Code: serve.CodeError, Err: fmt.Errorf("%d of the lines or their events are not in the log", t.refused)}
-	case 2:
-		return &outcome{"not every event has a receipt that this policy accepts", t.worst}
-	}
-	return &outcome{"the log does not hold what was sent, or cannot show it", t.worst}
-}
-
-// outcome sums up what the lines before it have told in full. Its cause
-// chooses the exit code.
-type outcome struct {
-	text  string
-	cause error
-}
-
-func (o *outcome) Error() string { return o.text }
-func (o *outcome) Unwrap() error { return o.cause }
