@@ -112,10 +112,14 @@ func (m *Monitor) weigh(err error) ([]Finding, error) {
 		}
 	}
 	since := m.heard
-	if since.IsZero() {
+	if a := m.alarms[silent+" "]; a != nil {
+		since = a.since
+	} else if since.IsZero() {
 		since = m.started
 	}
-	found = append(found, m.when(kind == silent, silent, "", since, m.cfg.MaxAge, "nothing could be read since %s: %v", since.UTC().Format(time.RFC3339), err)...)
+	// Who comes nearer to the end each time is not silent.
+	found = append(found, m.when(kind == silent && !m.moved, silent, "", since, m.cfg.MaxAge, "nothing could be read since %s: %v", since.UTC().Format(time.RFC3339), err)...)
+	m.moved = false
 	now := time.Now()
 	for _, k := range []string{damaged, unverified, noQuorum, behind} {
 		found = append(found, m.when(kind == k, k, "", now, 0, "%v", err)...)

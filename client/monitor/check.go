@@ -147,7 +147,7 @@ func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
 		}
 	}
 	// If we die here all of it was delivered, and is found again under its ids.
-	if j.keys || m.at.checked == 0 {
+	if m.at.base == 0 && (j.keys || m.at.checked == 0) {
 		if err := m.dir.writeHistory(m.history); err != nil {
 			return err
 		}
@@ -160,6 +160,7 @@ func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
 	// If we die here the entries are read again, and found to be remembered.
 	next := *m.at
 	next.checked, next.after = j.batch.Checked, j.after
+	m.moved = true
 	return m.keep(&next)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -99,14 +100,16 @@ func (m *Monitor) look(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	m.heard = time.Now()
-	if accepted == nil {
+	// 5. It is remembered, here and for the clients of this machine.
+	if accepted != nil {
+		if err := m.adopt(ctx, t, accepted); err != nil {
+			return false, err
+		}
+	}
+	if m.at == nil {
 		return false, nil
 	}
-	// 5. It is remembered, here and for the clients of this machine.
-	if err := m.adopt(ctx, t, accepted); err != nil {
-		return false, err
-	}
-	// 6. Each entry below it, once.
+	// 6. Each entry below what was accepted last, once.
 	return m.check(ctx, t)
 }
 
@@ -138,7 +141,8 @@ func (m *Monitor) verified(ctx context.Context, path string) (*policy.Verified, 
 func (m *Monitor) contradiction(claim evidence.Claim, key, message string, parts ...evidence.Part) (Finding, error) {
 	f := m.finding(Contradiction, string(claim), key, "%s", message)
 	if m.acknowledged[f.ID] {
-		f.Severity = Warning
+		f.Severity = Warning // and its evidence is kept already
+		return f, nil
 	}
 	var err error
 	if _, f.Evidence, err = m.cfg.State.SaveEvidence(claim, parts...); err != nil {
@@ -159,7 +163,13 @@ func (m *Monitor) stop(ctx context.Context, found ...Finding) error {
 // continues verifies that the tree goes on from what is known, or leads to it.
 func (m *Monitor) continues(ctx context.Context, t tree, known view) error {
 	old, now := known.head, t.Checkpoint
-	if old.Size <= now.Size {
+	if old.Size == now.Size {
+		if old.Root != now.Root {
+			return m.forked(ctx, t, known)
+		}
+		return nil // of an idle log nothing more is asked
+	}
+	if old.Size < now.Size {
 		root, err := t.reader.Root(ctx, old.Size)
 		if err != nil {
 			return err
@@ -211,11 +221,14 @@ func (m *Monitor) forked(ctx context.Context, t tree, known view) error {
 		return err
 	}
 	found := []Finding{f}
+	var both []string
 	for _, w := range m.others {
-		if !m.cosigned(known.note, w) || !m.cosigned(t.Note, w) {
-			continue
+		if m.cosigned(known.note, w) && m.cosigned(t.Note, w) {
+			both = append(both, w.name)
 		}
-		f, err := m.contradiction(evidence.WitnessFork, w.name+" "+key, fmt.Sprintf("witness %s cosigned two trees of size %d", w.name, now.Size), notes...)
+	}
+	if len(both) > 0 {
+		f, err := m.contradiction(evidence.WitnessFork, key, fmt.Sprintf("two trees of size %d were both cosigned by %s", now.Size, strings.Join(both, ", ")), notes...)
 		if err != nil {
 			return err
 		}

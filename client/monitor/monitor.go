@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -97,6 +98,7 @@ type Monitor struct {
 	segment      segment
 	noArchive    error // why the archive bounds nothing; nil if it does
 	history      *rules.History
+	moved        bool // entries were checked since alarms were last weighed
 	faults       int
 }
 
@@ -131,7 +133,7 @@ func Open(c Config) (*Monitor, error) {
 	if err := m.witnesses(); err != nil {
 		return nil, fmt.Errorf("opening monitor of %s: %w", m.origin, err)
 	}
-	m.dir = folder(filepath.Join(c.Dir, url.QueryEscape(m.origin)))
+	m.dir = folder(filepath.Join(c.Dir, folderName(m.origin)))
 	if err := m.open(); err != nil {
 		if m.memory != nil {
 			err = errors.Join(err, m.memory.Close())
@@ -139,6 +141,16 @@ func Open(c Config) (*Monitor, error) {
 		return nil, fmt.Errorf("opening monitor of %s: %w", m.origin, err)
 	}
 	return m, nil
+}
+
+// folderName is that of a log's folder. An origin too long for a file name is
+// known by its hash.
+func folderName(origin string) string {
+	name := url.QueryEscape(origin)
+	if len(name) > 200 {
+		name = fmt.Sprintf("%x", sha256.Sum256([]byte(origin)))
+	}
+	return name
 }
 
 // log finds the log among those of the policy.

@@ -214,20 +214,20 @@ func (m *Monitor) settle(ctx context.Context, found []Finding) error {
 
 // deliver is settle of what the outbox holds.
 func (m *Monitor) deliver(ctx context.Context, found []Finding) error {
-	var stopped *Stopped
+	var stopped []Finding
 	for _, f := range found {
 		for _, s := range m.cfg.Sinks {
 			if err := m.hand(ctx, s, f); err != nil {
 				return err
 			}
 		}
-		if f.Severity == Contradiction && stopped == nil {
-			stopped = &Stopped{Finding: f}
+		if f.Severity == Contradiction {
+			stopped = append(stopped, f)
 		}
 	}
 	// If we die here, all of it is delivered again.
 	if stopped != nil {
-		if err := m.dir.writeFindings("stopped", []Finding{stopped.Finding}); err != nil {
+		if err := m.dir.writeFindings("stopped", stopped); err != nil {
 			return err
 		}
 	}
@@ -236,7 +236,7 @@ func (m *Monitor) deliver(ctx context.Context, found []Finding) error {
 		return err
 	}
 	if stopped != nil {
-		return stopped
+		return &Stopped{Finding: stopped[0]}
 	}
 	return nil
 }
@@ -300,7 +300,9 @@ func (m *Monitor) resume(ctx context.Context) error {
 		return err
 	}
 	// If we die here, it is to be acknowledged once more, and stands there twice.
-	m.acknowledged[stopped[0].ID] = true
+	for _, f := range stopped {
+		m.acknowledged[f.ID] = true
+	}
 	return m.dir.remove("stopped")
 }
 
