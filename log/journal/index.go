@@ -42,26 +42,17 @@ type spot struct {
 
 // index finds rows. What it was told last a crash may make it forget; what it
 // still knows is then what it knew at one moment before.
-type index struct{ db *pebble.DB }
+type index struct{ db *database.DB }
 
-func openIndex(dir string, logger *slog.Logger) (index, error) {
-	o := &pebble.Options{
-		FormatMajorVersion: pebble.FormatNewest,
-		CacheSize:          cacheSize,
-		MemTableSize:       memTableSize,
-		DisableWAL:         true,
-		Logger:             database.Logger(logger),
-	}
+func openIndex(dir string, logger *slog.Logger, tell func(error)) (index, error) {
+	o := &pebble.Options{CacheSize: cacheSize, MemTableSize: memTableSize, DisableWAL: true}
 	for i := range o.Levels {
 		// Nearly every lookup by key is of an event that is new.
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	db, err := pebble.Open(dir, o)
+	db, err := database.Open(dir, o, logger, tell)
 	return index{db}, err
 }
-
-// close keeps what it was told, so that the next Open need not read it again.
-func (x index) close() error { return errors.Join(x.db.Flush(), x.db.Close()) }
 
 func numbered(kind byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kind}, n)
@@ -116,7 +107,7 @@ func (x index) add(rows map[leaf.Hash]spot, cursor int64, from position) error {
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	if err := database.Apply(b); err != nil {
+	if err := x.db.Commit(b, pebble.NoSync); err != nil {
 		return err
 	}
 	_, err = x.db.AsyncFlush() // lookups are slow in what is not flushed

@@ -136,7 +136,7 @@ func Open(dir string, logger *slog.Logger) (*Journal, error) {
 		return nil, fmt.Errorf("opening journal: %w", err)
 	}
 	var err error
-	if j.index, err = openIndex(filepath.Join(dir, "index"), logger); err != nil {
+	if j.index, err = openIndex(filepath.Join(dir, "index"), logger, func(err error) { _ = j.fail(err) }); err != nil {
 		return nil, fmt.Errorf("opening journal %s: %w", dir, err)
 	}
 	if err := j.load(); err != nil {
@@ -236,7 +236,7 @@ func (j *Journal) oldest(end position) position {
 func (j *Journal) Close() error {
 	j.commit <- struct{}{}
 	err := j.spill(j.segments.end, 1) // so that the next Open need not read it again
-	if err := errors.Join(err, j.index.close(), j.segments.file.Close()); err != nil {
+	if err := errors.Join(err, j.index.db.Close(), j.segments.file.Close()); err != nil {
 		return fmt.Errorf("closing journal: %w", err)
 	}
 	return nil

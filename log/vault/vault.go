@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -53,7 +54,7 @@ const (
 
 // Vault is an open vault.
 type Vault struct {
-	db       *pebble.DB
+	db       *database.DB
 	subjects box
 	payloads box
 	lookup   leaf.Hash // key of the hash by which identifiers are found
@@ -66,9 +67,9 @@ type Vault struct {
 // Create draws the secrets of a log and stores them in a folder that has none,
 // or returns ErrExists.
 func Create(dir string, m Master) error {
-	o := options(nil)
+	o := options()
 	o.ErrorIfExists = true
-	db, err := pebble.Open(dir, o)
+	db, err := database.Open(dir, o, nil, nil)
 	if errors.Is(err, pebble.ErrDBAlreadyExists) {
 		return fmt.Errorf("creating vault %s: %w", dir, ErrExists)
 	}
@@ -88,7 +89,8 @@ func Create(dir string, m Master) error {
 			return err
 		}
 		// If we die before this, the folder is to be removed by hand; Open says so.
-		return db.Set([]byte{kindLog}, sealed, pebble.Sync)
+		batch := db.NewBatch()
+		return errors.Join(batch.Set([]byte{kindLog}, sealed, nil), db.Commit(batch, pebble.Sync))
 	}()
 	if err := errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("creating vault %s: %w", dir, err)
@@ -99,9 +101,9 @@ func Create(dir string, m Master) error {
 // Open opens the vault that Create made, with the same master key; another one
 // is ErrCorrupt. The logger gets what the database has to tell; nil discards it.
 func Open(dir string, m Master, logger *slog.Logger) (*Vault, error) {
-	o := options(logger)
+	o := options()
 	o.ErrorIfNotExists = true
-	db, err := pebble.Open(dir, o)
+	db, err := database.Open(dir, o, logger, nil)
 	if err != nil {
 		return nil, fmt.Errorf("opening vault %s: %w", dir, err)
 	}
@@ -139,12 +141,21 @@ func (v *Vault) unlock(m Master) error {
 	return err
 }
 
-func options(logger *slog.Logger) *pebble.Options {
-	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, CacheSize: cacheSize, Logger: database.Logger(logger)}
+func options() *pebble.Options {
+	o := &pebble.Options{CacheSize: cacheSize}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
+}
+
+// Wait returns when the storage of the vault has failed, with why, or nil when
+// ctx ends. The process must end then.
+func (v *Vault) Wait(ctx context.Context) error {
+	if err := v.db.Wait(ctx); err != nil {
+		return fmt.Errorf("storing persons: %w", err)
+	}
+	return nil
 }
 
 // Close closes the database. Nothing else may be called from then on.
@@ -188,7 +199,7 @@ func (v *Vault) Enrol(family string, received int64, ids []subject.Identifier) (
 	// If we die before this returns, nobody is enrolled and no leaf names these
 	// handles. After it, the secrets are there before any leaf that needs them.
 	began := time.Now()
-	if err := database.Commit(b); err != nil {
+	if err := v.db.Commit(b, pebble.Sync); err != nil {
 		return nil, fmt.Errorf("enrolling: %w", err)
 	}
 	v.enrolling.Since(began)

@@ -1,7 +1,6 @@
 package database
 
 import (
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"idlog/log/internal/measure"
@@ -9,7 +8,7 @@ import (
 
 // Register shows what matters of a database of a log: name is journal or
 // subjects. The registry must not be gathered any more when the database closes.
-func Register(reg prometheus.Registerer, log, name string, db *pebble.DB) {
+func Register(reg prometheus.Registerer, log, name string, db *DB) {
 	label := prometheus.Labels{"database": name}
 	measure.Labelled(reg, log).MustRegister(&collector{
 		db:      db,
@@ -22,7 +21,7 @@ func Register(reg prometheus.Registerer, log, name string, db *pebble.DB) {
 
 // A collector asks the database when it is gathered.
 type collector struct {
-	db                          *pebble.DB
+	db                          *DB
 	written, disk, debt, tables *prometheus.Desc
 }
 
