@@ -90,8 +90,8 @@ func (c *Client) enrolled(id subject.Identifier) []receipt.Enrolment {
 // judge runs the check of one receipt. What may be stale is what was cached: on
 // a mismatch of keys or persons these are fetched afresh, and the check is
 // repeated once. The mismatch that remains is written as evidence.
-func (c *Client) judge(ctx context.Context, src *receipt.Source, it *item, r *logv1.Receipt, note []byte) (*Receipt, error) {
-	got, err := c.check(ctx, src, it, r, note)
+func (c *Client) judge(ctx context.Context, src *receipt.Source, it *item, r *logv1.Receipt, notes *notes) (*Receipt, error) {
+	got, err := c.check(ctx, src, it, r, notes)
 	if m, ok := errors.AsType[*Mismatch](err); ok && (m.Step == 1 || 5 <= m.Step && m.Step <= 7) {
 		fresh, err2 := c.sourceKeys(ctx, src.Name, true)
 		if err2 == nil {
@@ -99,7 +99,7 @@ func (c *Client) judge(ctx context.Context, src *receipt.Source, it *item, r *lo
 		}
 		switch {
 		case err2 == nil:
-			got, err = c.check(ctx, fresh, it, r, note)
+			got, err = c.check(ctx, fresh, it, r, notes)
 		case !verdict(err2):
 			return nil, err2
 		default:
@@ -107,15 +107,18 @@ func (c *Client) judge(ctx context.Context, src *receipt.Source, it *item, r *lo
 		}
 	}
 	if m, ok := errors.AsType[*Mismatch](err); ok {
-		return nil, errors.Join(m, c.convict(m, src.Name, it.sub, r, note))
+		return nil, errors.Join(m, c.convict(m, src.Name, it.sub, r, notes.of(r)))
 	}
 	return got, err
 }
 
 // check is the check of one receipt, from the first half of step 8 on. A failed step is a *Mismatch; any other error is
 // that of a call, and says nothing about the receipt.
-func (c *Client) check(ctx context.Context, src *receipt.Source, it *item, r *logv1.Receipt, note []byte) (*Receipt, error) {
-	cp, err := c.accept(ctx, note, it.asked)
+func (c *Client) check(ctx context.Context, src *receipt.Source, it *item, r *logv1.Receipt, notes *notes) (*Receipt, error) {
+	cp, err := notes.last, error(nil)
+	if cp == nil || r.GetCheckpoint() != notes.at {
+		cp, err = c.accept(ctx, notes.of(r), it.asked)
+	}
 	if err != nil {
 		if !verdict(err) {
 			return nil, err
@@ -125,7 +128,24 @@ func (c *Client) check(ctx context.Context, src *receipt.Source, it *item, r *lo
 		}
 		return nil, &Mismatch{Step: 8, What: "checkpoint", Err: err}
 	}
+	notes.last, notes.at = cp, r.GetCheckpoint()
 	return c.checker(src, it).Check(it.sub, r, cp.Verified)
+}
+
+// notes are the checkpoints of one answer, of whose events all were asked for at once. Mostly there is one, and it is
+// accepted once.
+type notes struct {
+	list [][]byte
+	last *Checkpoint // accepted
+	at   uint32      // its position
+}
+
+// of returns the note that a receipt refers to; nil if there is none.
+func (n *notes) of(r *logv1.Receipt) []byte {
+	if i := r.GetCheckpoint(); int64(i) < int64(len(n.list)) {
+		return n.list[i]
+	}
+	return nil
 }
 
 // checker is what the answer to an event is held to.

@@ -200,9 +200,10 @@ func (c *Client) answer(ctx context.Context, src *receipt.Source, open []*item, 
 		return false, err
 	}
 	var wait error
+	notes := &notes{list: res.GetCheckpoints()}
 	for i, it := range open {
 		it.answered = at
-		switch err := c.take(ctx, src, it, res.GetResults()[i], res.GetCheckpoints(), opts); {
+		switch err := c.take(ctx, src, it, res.GetResults()[i], notes, opts); {
 		case errors.Is(err, errRenamed):
 			again = true
 		case err != nil && wait == nil:
@@ -243,14 +244,10 @@ var errRenamed = errors.New("renamed")
 
 // take judges the answer to one event. It returns an error only for what is to
 // be tried again; a final outcome is in the item.
-func (c *Client) take(ctx context.Context, src *receipt.Source, it *item, r *logv1.Result, notes [][]byte, opts Options) error {
+func (c *Client) take(ctx context.Context, src *receipt.Source, it *item, r *logv1.Result, notes *notes, opts Options) error {
 	switch out := r.GetOutcome().(type) {
 	case *logv1.Result_Receipt:
-		var note []byte
-		if i := out.Receipt.GetCheckpoint(); int(i) < len(notes) {
-			note = notes[i]
-		}
-		got, err := c.judge(ctx, src, it, out.Receipt, note)
+		got, err := c.judge(ctx, src, it, out.Receipt, notes)
 		if err != nil && !verdict(err) {
 			return err // of a call; the event may be asked for again
 		}

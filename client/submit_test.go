@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"idlog/client"
@@ -46,6 +47,27 @@ func TestRetry(t *testing.T) {
 	results, err := c.Submit(ctx, clienttest.Source, []*eventv1.Event{clienttest.SignIn("e2")}, client.Options{})
 	if err == nil || results[0].Err == nil || results[0].Receipt != nil {
 		t.Errorf("got %v and %v", results[0], err)
+	}
+}
+
+// Of a call only what was not answered is sent again.
+func TestRetryOfSome(t *testing.T) {
+	op := clienttest.New(t)
+	op.Set(func(op *clienttest.Operator) { op.Busy = 3 })
+	var events []*eventv1.Event
+	for i := range 10 {
+		events = append(events, clienttest.SignIn(fmt.Sprint("e", i)))
+	}
+	results, err := dial(t, op).Submit(t.Context(), clienttest.Source, events, client.Options{})
+	check(t, err)
+	for i, r := range results {
+		check(t, r.Err)
+		if r.Receipt.NativeID != fmt.Sprint("e", i) {
+			t.Errorf("result %d is of %s", i, r.Receipt.NativeID)
+		}
+	}
+	if diff := cmp.Diff([]int{10, 3}, op.Sizes); diff != "" {
+		t.Errorf("sizes of the calls (-want +got):\n%s", diff)
 	}
 }
 

@@ -76,6 +76,8 @@ type Operator struct {
 	Publish int64          // size of the newest checkpoint; 0: everything there is
 	Lie     string         // what to lie about; the cases of this package's code are the list
 	Refuse  int            // how many unary calls are still to be answered UNAVAILABLE
+	Busy    int            // how many events are still to be answered UNAVAILABLE, each for itself
+	Sizes   []int          // of the calls of SubmitEvents, in events
 	Quorum  int            // how many witnesses cosign
 	Tickets bool           // answer with tickets
 	Promise time.Duration  // how long after receipt a ticket's deadline is; 0: 24 hours
@@ -164,12 +166,17 @@ func (op *Operator) intercept(ctx context.Context, req any, info *grpc.UnaryServ
 	}
 	op.mu.Unlock()
 	if refuse {
-		s, _ := status.New(codes.Unavailable, "later").WithDetails(
-			&errdetails.ErrorInfo{Domain: "idlog", Reason: "BACKLOG_FULL"},
-			&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Millisecond)})
-		return nil, s.Err()
+		return nil, later().Err()
 	}
 	return handler(ctx, req)
+}
+
+// later is the answer of a server that has enough to do for a millisecond.
+func later() *status.Status {
+	s, _ := status.New(codes.Unavailable, "later").WithDetails(
+		&errdetails.ErrorInfo{Domain: "idlog", Reason: "BACKLOG_FULL"},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Millisecond)})
+	return s
 }
 
 // Set changes how the operator behaves, or looks into it, while it serves nobody.

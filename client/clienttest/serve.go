@@ -32,9 +32,16 @@ func (op *Operator) SubmitEvents(_ context.Context, req *logv1.SubmitEventsReque
 	}
 	res := &logv1.SubmitEventsResponse{}
 	var recs []*logged
+	op.Sizes = append(op.Sizes, len(req.Events))
 	for _, e := range req.Events {
 		id := e.GetSource().GetNativeId()
 		rec := op.byID[id]
+		if op.Busy > 0 {
+			op.Busy--
+			res.Results = append(res.Results, &logv1.Result{Outcome: &logv1.Result_Error{Error: later().Proto()}})
+			recs = append(recs, nil)
+			continue
+		}
 		if rec != nil && !proto.Equal(rec.event, e) {
 			s, _ := status.New(codes.AlreadyExists, "another event has this id").WithDetails(&errdetails.ErrorInfo{
 				Domain: "idlog", Reason: "ID_CONFLICT", Metadata: map[string]string{"index": fmt.Sprint(rec.index)}})
