@@ -96,7 +96,7 @@ type Ingest struct {
 	genesis *journal.Row
 	backlog *backlog
 	people  enroller
-	lines   sync.Pool // of *[]seal.Line, in which an event's digest is made
+	desks   sync.Pool // of *desk
 	cheat   cheat
 
 	life   context.Context // ends when Run does
@@ -188,6 +188,7 @@ func (in *Ingest) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.sequence(ctx) })
 	g.Go(func() error { in.drain(ctx); return nil })
+	g.Go(func() error { return in.vault.Wait(ctx) })
 	g.Go(func() error {
 		select {
 		case err := <-in.failed:

@@ -32,7 +32,7 @@ type Request struct {
 // item is one event of a request on its way. It belongs to the goroutine of Submit.
 type item struct {
 	event   *eventv1.Event
-	fields  []seal.Field // with those that the server adds
+	fields  []seal.Field // with those that the server adds, until it is sealed
 	roll    *event.Roll  // when no row of the key was found
 	persons []*person    // of each identifier of the roll
 	key     leaf.Hash    // tag 1
@@ -107,10 +107,17 @@ func (in *Ingest) take(ctx context.Context, req Request) ([]*item, error) {
 	if req.Assurance == "" {
 		req.Assurance = leaf.AssurancePushed
 	}
+	d, _ := in.desks.Get().(*desk)
+	if d == nil {
+		d = new(desk)
+	}
+	if n := len(req.Events) - len(d.buffers); n > 0 {
+		d.buffers = append(d.buffers, make([]event.Buffer, n)...)
+	}
 	items := make([]*item, len(req.Events))
 	for i, e := range req.Events {
 		items[i] = &item{event: e}
-		if err := in.read(ctx, src, received, items[i]); err != nil {
+		if err := in.read(ctx, src, received, items[i], &d.buffers[i]); err != nil {
 			if items[i].err = err; !errors.As(err, new(*Refusal)) {
 				return nil, err
 			}
@@ -126,12 +133,16 @@ func (in *Ingest) take(ctx context.Context, req Request) ([]*item, error) {
 		if it.roll == nil {
 			continue
 		}
-		row, err := in.seal(src, req, received, it)
+		row, err := in.seal(src, req, received, it, d)
 		if err != nil {
 			return nil, err
 		}
 		fresh, rows = append(fresh, it), append(rows, row)
 	}
+	for _, it := range items { // who waits to be published keeps little
+		it.fields, it.roll, it.persons = nil, nil, nil
+	}
+	in.desks.Put(d)
 	outcomes, err := in.journal.Put(ctx, rows)
 	if err != nil {
 		return nil, err
@@ -155,14 +166,14 @@ func (in *Ingest) take(ctx context.Context, req Request) ([]*item, error) {
 
 // read judges an event, finds out whether its id is known, and if not, calls
 // its roll. Errors of the event are a *Refusal.
-func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it *item) error {
+func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it *item, b *event.Buffer) error {
 	e := it.event
 	if e == nil || e.Schema != nil || e.GetTimes().GetReceived() != nil {
 		if err := event.Check(e); err != nil { // its rules beyond those of Fields
 			return refusalOf(err)
 		}
 	}
-	fields, err := event.Fields(e)
+	fields, err := b.Fields(e)
 	if err != nil {
 		if r := refusalOf(err); r != nil {
 			return r
@@ -188,8 +199,15 @@ func (in *Ingest) read(ctx context.Context, src *source, received time.Time, it 
 	return nil
 }
 
+// desk is what take works on, used again by other calls.
+type desk struct {
+	buffers []event.Buffer // one for each event of the largest call so far
+	lines   []seal.Line
+	bytes   []byte
+}
+
 // seal makes the leaf of an event and all that is stored with it.
-func (in *Ingest) seal(src *source, req Request, received time.Time, it *item) (*journal.Row, error) {
+func (in *Ingest) seal(src *source, req Request, received time.Time, it *item, d *desk) (*journal.Row, error) {
 	var few [8][32]byte
 	handles := few[:0]
 	for _, p := range it.persons {
@@ -198,7 +216,7 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item) (
 	tagged := it.roll.Tag(it.fields, src.keys, handles)
 	fields, tags := in.cheat.fields(tagged.Fields), tagged.Tags
 	it.opening = vault.NewOpening(received, it.owners(tagged))
-	digest, err := in.commit(it.opening, fields)
+	digest, err := in.commit(it.opening, fields, d)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +231,7 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item) (
 	}
 	row := &journal.Row{
 		Key: it.key, Absent: it.absent, Leaf: b, Needs: it.needs(), Principal: req.Principal,
-		Submission: submission(it.opening, it),
+		Submission: d.submission(it.opening, it.fields),
 	}
 	var raw []byte
 	if it.event.Raw != nil {
@@ -224,22 +242,14 @@ func (in *Ingest) seal(src *source, req Request, received time.Time, it *item) (
 }
 
 // commit returns the hash that the leaf carries for the fields of an event.
-func (in *Ingest) commit(o *vault.Opening, fields []seal.Field) (leaf.Hash, error) {
-	pooled, _ := in.lines.Get().(*[]seal.Line)
-	if pooled == nil {
-		pooled = new([]seal.Line)
-	}
-	lines := (*pooled)[:0]
+func (in *Ingest) commit(o *vault.Opening, fields []seal.Field, d *desk) (leaf.Hash, error) {
+	d.lines = d.lines[:0]
 	for i := range fields {
 		f := &fields[i]
 		salt := seal.Salt(o.Seed(f.Owners), f.Path)
-		lines = append(lines, seal.Line{Path: f.Path, Owners: f.Owners, Commitment: seal.Commitment(salt, f.Path, f.Value)})
+		d.lines = append(d.lines, seal.Line{Path: f.Path, Owners: f.Owners, Commitment: seal.Commitment(salt, f.Path, f.Value)})
 	}
-	digest, err := in.cheat.digest(lines)
-	clear(lines) // what is pooled holds nothing of the event
-	*pooled = lines
-	in.lines.Put(pooled)
-	return digest, err
+	return in.cheat.digest(d.lines)
 }
 
 // owners returns the persons of an event with their places among the tags of field 2.
@@ -267,9 +277,10 @@ func (it *item) needs() []leaf.Hash {
 // submission is what two submissions under one id are compared by.
 //
 // SPEC 2.3: "Submissions are compared (F20, F21) by an HMAC under the seed of all persons".
-func submission(o *vault.Opening, it *item) leaf.Hash {
+func (d *desk) submission(o *vault.Opening, fields []seal.Field) leaf.Hash {
 	all := o.All()
-	return leaf.MAC(&all, event.Submission(it.fields))
+	d.bytes = event.Submission(d.bytes[:0], fields)
+	return leaf.MAC(&all, d.bytes)
 }
 
 // repeat opens the first event under an id for a submission that has the same,
@@ -294,7 +305,11 @@ func (in *Ingest) repeat(it *item, principal string) error {
 	case err != nil:
 		return err
 	}
-	if s := submission(opening, it); !hmac.Equal(s[:], it.row.Submission[:]) {
+	fields, err := event.Fields(it.event)
+	if err != nil {
+		return err
+	}
+	if s := new(desk).submission(opening, fields); !hmac.Equal(s[:], it.row.Submission[:]) {
 		return conflict
 	}
 	it.opening = opening

@@ -189,11 +189,11 @@ func TestFieldsAscend(t *testing.T) {
 
 func TestSubmission(t *testing.T) {
 	e := typical()
-	before := event.Submission(fieldsOf(t, e))
+	before := event.Submission(nil, fieldsOf(t, e))
 	e.Mapper = nil
-	direct := event.Submission(fieldsOf(t, e))
+	direct := event.Submission(nil, fieldsOf(t, e))
 	event.Stamp(e, time.Unix(1, 0))
-	if got := event.Submission(fieldsOf(t, e)); string(got) != string(direct) {
+	if got := event.Submission(nil, fieldsOf(t, e)); string(got) != string(direct) {
 		t.Error("stamping changed what was submitted")
 	}
 	if e.GetMapper() != event.DirectMapper || e.GetSchema() != event.Schema || e.GetTimes().GetReceived().GetSeconds() != 1 {
@@ -203,12 +203,12 @@ func TestSubmission(t *testing.T) {
 		t.Error("the mapper does not count")
 	}
 	raw(e)
-	withRaw := event.Submission(fieldsOf(t, e))
+	withRaw := event.Submission(nil, fieldsOf(t, e))
 	if string(withRaw) == string(direct) {
 		t.Error("raw does not count")
 	}
 	e.Actor.Display = "another mapping of the same bytes"
-	if got := event.Submission(fieldsOf(t, e)); string(got) == string(withRaw) {
+	if got := event.Submission(nil, fieldsOf(t, e)); string(got) == string(withRaw) {
 		t.Error("beside raw the fields do not count")
 	}
 }
@@ -218,7 +218,7 @@ func TestConflicting(t *testing.T) {
 	raw(e)
 	before := proto.CloneOf(e)
 	id := e.GetSource().GetNativeId()
-	sum := sha256.Sum256(event.Submission(fieldsOf(t, e)))
+	sum := sha256.Sum256(event.Submission(nil, fieldsOf(t, e)))
 	c := event.Conflicting(e, fieldsOf(t, e))
 	if want := fmt.Sprintf("%s!%x", id, sum[:4]); c.Source.GetNativeId() != want || c.Source.Conflict != id {
 		t.Errorf("%s of %s, want %s", c.Source.GetNativeId(), c.Source.Conflict, want)

@@ -84,8 +84,22 @@ func Check(e *eventv1.Event) error {
 // that the server has stamped. It keeps nothing of e. An error is a *[FieldError].
 func Fields(e *eventv1.Event) ([]seal.Field, error) {
 	// What most events need, so that theirs are two allocations.
-	w := walker{collect: true, fields: make([]seal.Field, 0, 48), values: make([]byte, 0, 1<<10)}
-	if err := w.event(e); err != nil {
+	b := Buffer{fields: make([]seal.Field, 0, 48), values: make([]byte, 0, 1<<10)}
+	return b.Fields(e)
+}
+
+// Buffer is memory for the fields of one event at a time, for who reads many. Its zero value is ready.
+type Buffer struct {
+	fields []seal.Field
+	values []byte
+}
+
+// Fields is the function of that name. The result is in the buffer: the next call overwrites it.
+func (b *Buffer) Fields(e *eventv1.Event) ([]seal.Field, error) {
+	w := walker{collect: true, fields: b.fields[:0], values: b.values[:0]}
+	err := w.event(e)
+	b.fields, b.values = w.fields, w.values
+	if err != nil {
 		return nil, err
 	}
 	return w.fields, nil
@@ -122,17 +136,12 @@ func insert(fields []seal.Field, path string, v seal.Value) []seal.Field {
 	return slices.Insert(fields, i, seal.Field{Path: path, Value: v})
 }
 
-// Submission returns the bytes by which two submissions under one id are compared: every field that was sent, raw by its
+// Submission appends to b the bytes by which two submissions under one id are compared: every field that was sent, raw by its
 // hash. What the server added does not count, so the result is the same before and after [Stamp]. Another mapping of the
 // same raw bytes is another submission: the first one's receipt would be of fields that its sender never sent.
 //
 // fields are those of one event; owners do not matter. The result aliases nothing of them.
-func Submission(fields []seal.Field) []byte {
-	size := 0
-	for i := range fields {
-		size += 2 + len(fields[i].Path) + 4 + len(fields[i].Value)
-	}
-	b := make([]byte, 0, size)
+func Submission(b []byte, fields []seal.Field) []byte {
 	for i := range fields {
 		f := &fields[i]
 		if f.Path == "schema" || f.Path == "times.received" || f.Path == "mapper" && string(f.Value[1:]) == DirectMapper {
@@ -150,7 +159,7 @@ func Submission(fields []seal.Field) []byte {
 // (SPEC 2.10, Ids): `ID!` and 8 hex digits of a hash of the submission, source.conflict being ID, so that submitting it
 // again finds it again. fields are those of e.
 func Conflicting(e *eventv1.Event, fields []seal.Field) *eventv1.Event {
-	sum := sha256.Sum256(Submission(fields))
+	sum := sha256.Sum256(Submission(nil, fields))
 	c := proto.CloneOf(e)
 	if c.Source == nil {
 		c.Source = &eventv1.Source{}
