@@ -142,7 +142,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			}
 			defer res.Body.Close()
 			body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-			last = fmt.Sprintf("%d %s", res.StatusCode, body)
+			last = fmt.Sprintf("%d %.2000s", res.StatusCode, body)
 			return err == nil && strconv.Itoa(res.StatusCode) == args[1] && pattern.Match(body), nil
 		}); err != nil {
 			ts.Fatalf("GET %s: %v; it answered %s", args[0], err, last)
