@@ -22,6 +22,7 @@ import (
 	"idlog/client/monitor/webhook"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
+	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/policy"
 	"idlog/proto/tile"
@@ -30,6 +31,7 @@ import (
 // monitoring is one run of the command.
 type monitoring struct {
 	s                  *session.Session
+	getenv             func(string) string
 	conf               monitor.Config // of each log, but for what is its own
 	list, hook, secret string
 	once               bool
@@ -41,7 +43,7 @@ type monitoring struct {
 
 // Monitor is the command `idlog monitor`.
 func Monitor(s *session.Session, getenv func(string) string) *cobra.Command {
-	m := &monitoring{s: s}
+	m := &monitoring{s: s, getenv: getenv}
 	cmd := &cobra.Command{
 		Use:   "monitor URL -p POLICY | monitor --list FILE",
 		Short: "Follow logs for months, and say what is wrong with them",
@@ -68,19 +70,24 @@ A list has a line for each log, the policy's file and the URL; lines that begin 
 	f.StringVar(&m.list, "list", "", "file of several logs, in place of URL and policy")
 	f.BoolVar(&m.once, "once", false, "check what is published now, and end")
 	f.DurationVar(&m.conf.Interval, "interval", 10*time.Second, "between two looks")
-	f.DurationVar(&m.conf.MaxAge, "max-age", 10*time.Minute, "how old a checkpoint, a silence or a missing witness may get before it is an alarm")
-	f.DurationVar(&m.conf.Backlog, "backlog", 24*time.Hour, "how long the log may keep an event before it is in a checkpoint, while it publishes others")
+	f.DurationVar(&m.conf.MaxAge, "max-age", 10*time.Minute, "how long a checkpoint, a silence, a missing witness may last")
+	f.DurationVar(&m.conf.Backlog, "backlog", 24*time.Hour, "how long the log may keep an event back while it publishes others")
 	f.IntVar(&m.conf.Witnesses, "quorum", 0, "how many witnesses must have cosigned, if more than the policy asks for")
-	f.StringVar(&m.hook, "webhook", getenv("IDLOG_WEBHOOK"), "URL to post each finding to, https or on this machine ($IDLOG_WEBHOOK)")
+	f.StringVar(&m.hook, "webhook", "", "URL to post each finding to, https or on this machine ($IDLOG_WEBHOOK)")
 	f.StringVar(&m.secret, "webhook-secret", "", "file of the webhook's secret, whsec_..., which nobody else can read")
 	f.BoolVar(&m.conf.FromNow, "from-now", false, "begin a log that is new here at its end: nothing below is ever checked")
 	f.BoolVar(&m.conf.Acknowledge, "acknowledge", false, "go on after the contradiction at which an earlier run stopped")
+	program.Files(cmd, "list", "txt")
+	program.Files(cmd, "webhook-secret")
 	return cmd
 }
 
 func (m *monitoring) run(ctx context.Context, args []string) error {
 	m.logger = serve.Logger(m.s.Stderr, slog.LevelInfo)
 	m.conf.Logger, m.conf.Sinks = m.logger, []monitor.Sink{m}
+	if m.hook == "" {
+		m.hook = m.getenv("IDLOG_WEBHOOK") // no default of the flag, which help would show
+	}
 	if m.hook != "" {
 		h, err := m.webhook()
 		if err != nil {
