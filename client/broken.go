@@ -16,6 +16,7 @@ import (
 	"idlog/proto/evidence"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/leaf"
+	"idlog/proto/policy"
 )
 
 // Broken says that a log did not keep its promise: the deadline of a ticket passed under a checkpoint that witnesses saw
@@ -111,17 +112,15 @@ type search struct {
 	promised map[leaf.Hash]bool // leaves: whether they are there
 }
 
-// search reads the entries from the oldest checkpoint that one of the tickets has, or from the first, up to late.
+// search reads the entries that could be what was promised, up to late.
 func (c *Client) search(ctx context.Context, late *Checkpoint, overdue []*followed) (*search, error) {
 	s := &search{late: late, promised: make(map[leaf.Hash]bool)}
-	from := late.Checkpoint.Size + 1
 	for _, f := range overdue {
 		s.promised[leaf.HashOf(f.ticket.Leaf)] = false
-		if size, note := c.begin(f.ticket, late); size < from {
-			from, s.earlier = size, note
-		}
 	}
-	if from > 0 {
+	from := int64(0)
+	if v := c.begin(overdue, late); v != nil {
+		from, s.earlier = v.Checkpoint.Size, v.Note
 		roots, err := c.peaks(ctx, from)
 		if err != nil {
 			return nil, err
@@ -136,17 +135,22 @@ func (c *Client) search(ctx context.Context, late *Checkpoint, overdue []*follow
 	})
 }
 
-// begin returns the size from which on the leaf of a ticket can be: 0, or that of its earlier checkpoint if the policy
-// accepts that still.
-func (c *Client) begin(t *Ticket, late *Checkpoint) (int64, []byte) {
-	if t.Earlier == nil {
-		return 0, nil
+// begin returns the checkpoint below which none of the leaves can be: the one that was seen first of those that the tickets
+// have. It returns nil if one of them has none that the policy still accepts.
+func (c *Client) begin(overdue []*followed, late *Checkpoint) (first *policy.Verified) {
+	for _, f := range overdue {
+		if f.ticket.Earlier == nil {
+			return nil
+		}
+		v, err := c.verify(f.ticket.Earlier)
+		if err != nil || v.Checkpoint.Origin != late.Checkpoint.Origin || v.Checkpoint.Size < 1 || v.Checkpoint.Size > late.Checkpoint.Size {
+			return nil
+		}
+		if first == nil || newest(v).Before(newest(first)) {
+			first = v
+		}
 	}
-	v, err := c.verify(t.Earlier)
-	if err != nil || v.Checkpoint.Origin != late.Checkpoint.Origin || v.Checkpoint.Size > late.Checkpoint.Size {
-		return 0, nil
-	}
-	return v.Checkpoint.Size, t.Earlier
+	return first
 }
 
 func (s *search) list(hashes ...leaf.Hash) {

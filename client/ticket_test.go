@@ -268,3 +268,26 @@ func TestParseTicket(t *testing.T) {
 		t.Errorf("%d tickets of another log", n)
 	}
 }
+
+// FuzzParseTicket holds that what is read is written as it was, and that nothing but a verified promise is read.
+func FuzzParseTicket(f *testing.F) {
+	op := clienttest.New(f)
+	c, err := client.New(client.Config{Target: op.Addr, Policy: op.Policy, State: trust.NewMemory()})
+	check(f, err)
+	results, err := c.Submit(f.Context(), clienttest.Source, []*eventv1.Event{clienttest.SignIn("e1")}, client.Options{Sequenced: true})
+	check(f, err)
+	ticket, _ := errors.AsType[*client.Ticket](results[0].Err)
+	good, err := ticket.Format()
+	check(f, err)
+	f.Add(good)
+	f.Add(bytes.Replace(good, []byte("part submission"), []byte("part consistency"), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := c.ParseTicket(b)
+		if err != nil {
+			return
+		}
+		if leaf.HashOf(got.Leaf) != leaf.HashOf(ticket.Leaf) || !got.Deadline.Equal(ticket.Deadline) {
+			t.Errorf("a promise that nobody made: %+v", got)
+		}
+	})
+}
