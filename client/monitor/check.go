@@ -45,9 +45,6 @@ type remembered struct {
 	known bool
 }
 
-// problem is a rule that an entry breaks.
-type problem struct{ kind, text string }
-
 // check reads the entries that are not checked yet, up to the size that was
 // accepted. It returns true if there is more.
 func (m *Monitor) check(ctx context.Context, t tree) (more bool, err error) {

@@ -220,3 +220,23 @@ func TestWebhook(t *testing.T) {
 type sinkFunc func(context.Context, monitor.Finding) error
 
 func (f sinkFunc) Deliver(ctx context.Context, found monitor.Finding) error { return f(ctx, found) }
+
+// When its own disk fails, the monitor ends and says so: it checks nothing that
+// it could not remember.
+func TestDiskFails(t *testing.T) {
+	w := newWorld(t)
+	w.grow(now(), event(t, "x", now()))
+	m, _, err := w.open(func(c *monitor.Config) {
+		c.Sinks = []monitor.Sink{sinkFunc(func(context.Context, monitor.Finding) error {
+			return os.RemoveAll(w.file(""))
+		})}
+	})
+	check(t, err)
+	if _, ok := errors.AsType[*monitor.StateError](m.Run(t.Context())); !ok {
+		t.Error("it went on")
+	}
+	if m.Checked() != 0 {
+		t.Errorf("checked %d", m.Checked())
+	}
+	m.Close() // whatever is left of it
+}

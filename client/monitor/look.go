@@ -102,7 +102,7 @@ func (m *Monitor) look(ctx context.Context) (more bool, err error) {
 	m.heard = time.Now()
 	// 5. It is remembered, here and for the clients of this machine.
 	if accepted != nil {
-		if err := m.adopt(ctx, t, accepted); err != nil {
+		if err := m.adopt(ctx, accepted); err != nil {
 			return false, err
 		}
 	}
@@ -363,7 +363,7 @@ func (m *Monitor) accepted(ctx context.Context, t tree) (*policy.Verified, error
 		m.waiting = t.Checkpoint.Size
 	}
 	v, err := m.verified(ctx, fmt.Sprintf("archive/%d", m.waiting))
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, lacks := errors.AsType[*policy.QuorumError](err); lacks || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
@@ -396,7 +396,7 @@ func (m *Monitor) enough(v *policy.Verified) bool {
 
 // adopt makes an accepted checkpoint the cursor's. The first one ever is a
 // finding.
-func (m *Monitor) adopt(ctx context.Context, t tree, v *policy.Verified) error {
+func (m *Monitor) adopt(ctx context.Context, v *policy.Verified) error {
 	next := &cursor{head: v.Checkpoint, note: v.Note, looked: m.heard, seen: m.newest}
 	if m.at == nil {
 		f := m.finding(Warning, "baseline", "0", "first contact with this log, of size %d: whatever it showed before is not known here. All of its entries are being checked", v.Checkpoint.Size)

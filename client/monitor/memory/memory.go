@@ -143,7 +143,17 @@ func (b *Batch) Learn(k Key, p Place) {
 }
 
 // Commit makes a batch durable. If it fails the store is not to be used again.
-func (s *Store) Commit(b *Batch) error {
+func (s *Store) Commit(b *Batch) (err error) {
+	defer func() {
+		// What the database can only end the process for is an error here.
+		if r := recover(); r != nil {
+			f, ok := r.(fatal)
+			if !ok {
+				panic(r)
+			}
+			err = f
+		}
+	}()
 	w := s.db.NewBatchWithSize(len(b.places)*80 + 64)
 	defer w.Close()
 	var value [8 + sha256.Size]byte
@@ -188,5 +198,10 @@ func (q quiet) Infof(format string, args ...any)  { q.Debug(fmt.Sprintf(format, 
 func (q quiet) Errorf(format string, args ...any) { q.Error(fmt.Sprintf(format, args...)) }
 
 // Fatalf does not return, as the database asks: nothing may be written on top of
-// what failed.
-func (q quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+// what failed. In its own goroutines that ends the process.
+func (q quiet) Fatalf(format string, args ...any) { panic(fatal(fmt.Sprintf(format, args...))) }
+
+// fatal is what the database panics with instead of ending the process.
+type fatal string
+
+func (e fatal) Error() string { return "writing memory: " + string(e) }
