@@ -186,23 +186,8 @@ func (d *Disclosure) verify(p *policy.Policy) (*Opened, error) {
 		Checkpoint: v.Checkpoint,
 		Cosigned:   v.Cosignatures,
 		Oldest:     v.Oldest(),
-		Lines:      slices.Clone(d.Lines),
 	}
-	// 2. The lines are the leaf's fields; a shown one counts by what it shows.
-	for i := range o.Lines {
-		if l := &o.Lines[i]; l.State == Shown {
-			l.Commitment = Commitment(l.Salt, l.Path, l.Value)
-		}
-	}
-	digest, err := Digest(o.Lines)
-	if err != nil {
-		return nil, err
-	}
-	if digest != event.Fields {
-		return nil, errors.New("lines are not the fields that the leaf commits to")
-	}
-	// 3. They are those of an event.
-	if err := o.checkFields(); err != nil {
+	if err := o.open(d.Lines); err != nil {
 		return nil, err
 	}
 	// 4. Erasures count where they are proven.
@@ -212,6 +197,42 @@ func (d *Disclosure) verify(p *policy.Policy) (*Opened, error) {
 		}
 	}
 	return o, nil
+}
+
+// open takes lines that are exactly the fields of the leaf, which somebody has proven to be in a log.
+func (o *Opened) open(lines []Line) error {
+	o.Lines = slices.Clone(lines)
+	// 2. The lines are the leaf's fields; a shown one counts by what it shows.
+	for i := range o.Lines {
+		if l := &o.Lines[i]; l.State == Shown {
+			l.Commitment = Commitment(l.Salt, l.Path, l.Value)
+		}
+	}
+	digest, err := Digest(o.Lines)
+	if err != nil {
+		return err
+	}
+	if digest != o.Leaf.Fields {
+		return errors.New("lines are not the fields that the leaf commits to")
+	}
+	// 3. They are those of an event.
+	return o.checkFields()
+}
+
+// OpenLines checks what [Disclosure.Verify] checks but for proofs: that the lines are exactly the fields that the leaf
+// commits to. It is for callers that have verified that the leaf is in a log, of many leaves under one checkpoint. An
+// erasure is proven by none of them, so a line that is Erased is returned as Withheld.
+func OpenLines(event *leaf.Event, lines []Line) ([]Line, error) {
+	o := &Opened{Leaf: event}
+	if err := o.open(lines); err != nil {
+		return nil, fmt.Errorf("verifying disclosure: %w", err)
+	}
+	for i := range o.Lines {
+		if l := &o.Lines[i]; l.State == Erased {
+			l.State, l.ErasedAt = Withheld, 0
+		}
+	}
+	return o.Lines, nil
 }
 
 // checkFamily holds a leaf to its log: an origin is the family, a slash and the name of the shard. Otherwise a

@@ -188,6 +188,30 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestOpenLines opens lines against a leaf that somebody else has proven: as Verify does, but no erasure is proven.
+func TestOpenLines(t *testing.T) {
+	w := newWorld(t, nil)
+	d := w.disclosure()
+	o, err := w.verify(t, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := seal.OpenLines(o.Leaf, d.Lines)
+	if diff := cmp.Diff(o.Lines, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	find(d, "actor.login").State, find(d, "actor.login").ErasedAt = seal.Erased, 7
+	find(d, "actor.login").Commitment = o.Field("actor.login").Commitment
+	got, err = seal.OpenLines(o.Leaf, d.Lines)
+	if i := slices.IndexFunc(got, func(l seal.Line) bool { return l.Path == "actor.login" }); err != nil || got[i].State != seal.Withheld || got[i].ErasedAt != 0 {
+		t.Errorf("%v, %+v", err, got)
+	}
+	find(d, "actor.login").Commitment[0] ^= 1
+	if _, err := seal.OpenLines(o.Leaf, d.Lines); err == nil {
+		t.Error("another commitment is accepted")
+	}
+}
+
 // TestEveryByte: no byte of a disclosure can be another one.
 func TestEveryByte(t *testing.T) {
 	w := newWorld(t, nil)

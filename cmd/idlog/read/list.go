@@ -34,6 +34,8 @@ type listing struct {
 
 	policy [32]byte // SHA-256 of the file
 	shown  bool     // whether fields are asked for
+	bar    *report.Bar
+	span   int64 // entries that may be read
 	tally  struct {
 		Origin    string `json:"origin"`
 		Size      int64  `json:"size"`
@@ -104,11 +106,16 @@ func (l *listing) run(ctx context.Context) error {
 	if err := l.head(); err != nil {
 		return err
 	}
+	if l.quiet { // rows would be written over it
+		l.bar = l.s.Bar("entries")
+	}
+	l.span = to - l.filter.from
 	if l.oldest {
 		err = l.read(ctx, c, l.filter.from, to)
 	} else {
 		err = l.backwards(ctx, c, to)
 	}
+	l.bar.Clear()
 	if err != nil {
 		return err
 	}
@@ -164,6 +171,7 @@ func (l *listing) take(e *client.Entry) error {
 		return nil
 	}
 	l.tally.Read++
+	l.bar.Show(l.tally.Read, l.span, "")
 	switch l.filter.judge(e) {
 	case no:
 		return nil
