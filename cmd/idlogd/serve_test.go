@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,5 +265,49 @@ func TestClearRefusal(t *testing.T) {
 	exits(t, serve.CodeOK, "clear-refusal", "--config", file)
 	if _, err := os.Stat(marker); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the marker is still there: %v", err)
+	}
+}
+
+// The end waits for the last checkpoint: what was promised before SIGTERM is published when the process is gone.
+func TestLastCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	exits(t, serve.CodeOK, "init", "--dir", dir, "--family", "a.example/id", "--source", "app")
+	d := startDaemon(t, "serve", "--config", filepath.Join(dir, config.Name), "--set", "logs.0.min_interval=1s")
+	submitOne(t, d.conn, "", "1")
+	res, err := logv1.NewEventServiceClient(d.conn).SubmitEvents(t.Context(), &logv1.SubmitEventsRequest{
+		Source: "app", Wait: logv1.Wait_WAIT_SEQUENCED, Events: []*eventv1.Event{{
+			Source:  &eventv1.Source{NativeId: proto.String("2"), NativeType: proto.String("sign-in")},
+			Class:   &eventv1.Class{Schema: proto.String("ocsf/1.9.0-dev"), ClassUid: proto.Int64(3002), ActivityId: proto.Int64(1)},
+			Actor:   &eventv1.Principal{Issuer: "https://acme.example", Id: "u-1"},
+			Outcome: &eventv1.Outcome{Status: eventv1.Outcome_STATUS_SUCCESS.Enum()},
+		}},
+	})
+	if err != nil || res.GetResults()[0].GetTicket() == nil {
+		t.Fatalf("no ticket: %v, %v", res, err)
+	}
+	d.stop()
+	b, err := os.ReadFile(filepath.Join(dir, "log", "published", "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d = startDaemon(t, "serve", "--config", filepath.Join(dir, config.Name))
+	receipt, _ := submitOne(t, d.conn, "", "2")
+	d.stop()
+	if lines := strings.Split(string(b), "\n"); lines[1] != strconv.FormatInt(receipt.GetIndex()+1, 10) {
+		t.Errorf("the event is at %d, and the last checkpoint before the end was of size %s", receipt.GetIndex(), lines[1])
+	}
+}
+
+// A configuration that is named by the environment is read, and a variable that is no setting is not passed over.
+func TestEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	exits(t, serve.CodeOK, "init", "--dir", dir, "--family", "a.example/id", "--source", "app")
+	t.Setenv("IDLOGD_CONFIG", filepath.Join(dir, config.Name))
+	if out, _ := exits(t, serve.CodeOK, "config", "check"); !strings.Contains(out, dir) {
+		t.Errorf("checked %s", out)
+	}
+	t.Setenv("IDLOGD_LISTEN_GPRC", "127.0.0.1:0")
+	if _, errs := exits(t, serve.CodeUsage, "serve"); !strings.Contains(errs, "the environment has IDLOGD_LISTEN_GPRC") {
+		t.Errorf("it says %s", errs)
 	}
 }
