@@ -151,6 +151,10 @@ func (w *witness) add(rw http.ResponseWriter, r *http.Request) {
 func (w *witness) monitor(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.down {
+		http.Error(rw, "down", http.StatusInternalServerError)
+		return
+	}
 	if w.note == nil {
 		http.NotFound(rw, r)
 		return

@@ -23,7 +23,7 @@ import (
 // edgeBundles is how many of the last bundles preflight re-hashes.
 const edgeBundles = 4
 
-const remedyHeads = "mount or restore the heads directory, in a copy made after the last checkpoint was signed; never start this log without it"
+const remedyHeads = "mount the heads directory, or a copy that was made after the last checkpoint was signed; if it is lost for good, idlogd recover-heads asks the witnesses"
 
 const remedyTiles = "restore the log directory from a copy at least as new as the high-water mark; never start this log without it"
 

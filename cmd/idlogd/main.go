@@ -6,6 +6,7 @@
 //	idlogd serve --config FILE     serve it
 //	idlogd backup --to DIR         copy it to a folder, while it is served or not
 //	idlogd restore --from DIR      put it back
+//	idlogd recover-heads           make its lost heads anew, of what its witnesses have seen
 //	idlogd key add|retire|list     change the keys that it signs with
 //	idlogd clear-refusal           let a log sign again that refused to
 //	idlogd config check|print      judge a configuration
@@ -37,7 +38,7 @@ func run(ctx context.Context, env serve.Env) error {
 		Short:   "idlogd runs a witnessed transparency log for identity events",
 		Example: "  idlogd dev\n  idlogd init --dir acme --family acme.example/id --source okta\n  idlogd serve --config acme/idlogd.yaml",
 	}
-	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), keyCommand(env), clearRefusalCommand(env), configCommand(env), monitoringCommand(env))
+	root.AddCommand(devCommand(env), initCommand(env), serveCommand(env), backupCommand(env), restoreCommand(env), recoverHeadsCommand(env), keyCommand(env), clearRefusalCommand(env), configCommand(env), monitoringCommand(env))
 	return program.Run(ctx, root, env)
 }
 

@@ -40,8 +40,8 @@ missing. So keep a journal that survived.
 A restore that did not end leaves folders that serve refuses; run it again. At
 its end the log is opened and checked as at every start.
 
-If the heads folder is lost, this log must not go on: nobody here knows what it
-has signed. Its witnesses do. Read it, and begin a new shard under a new origin.`,
+If the heads folder is lost as well, nobody here knows what the log has signed.
+Its witnesses do: idlogd recover-heads asks them, before the restore.`,
 		Example: "  idlogd restore --config acme/idlogd.yaml --from /backup/acme\n  idlogd restore --config acme/idlogd.yaml --from /backup/acme --keep journal --keep subjects",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -181,9 +181,12 @@ func (m *maker) claim(ctx context.Context, p ilog.Published) error {
 	return nil
 }
 
-// vacant says that a folder has nothing but what a file system puts there.
+// vacant says that a folder has nothing but what a file system puts there, or a
+// marker or an origin that a crash kept from being one.
 func vacant(names []os.DirEntry) bool {
-	return !slices.ContainsFunc(names, func(e os.DirEntry) bool { return e.Name() != "lost+found" })
+	return !slices.ContainsFunc(names, func(e os.DirEntry) bool {
+		return !slices.Contains([]string{"lost+found", lockName, markerName + ".tmp", originName + ".tmp"}, e.Name())
+	})
 }
 
 func origin(name string) []byte { return []byte("origin " + name + "\n") }
@@ -200,8 +203,7 @@ func (m *maker) begin() (io.Closer, error) {
 	if err := flock(lock); err != nil {
 		return nil, errors.Join(&RefusedError{File: lock.Name(), Problem: "another backup or restore uses this folder", Remedy: "wait for it to end", Exists: true}, lock.Close())
 	}
-	// If we die before this, the folder has a lock file and no origin: it is
-	// refused as not empty, and nothing is lost by removing it.
+	// If we die before this, the folder counts as empty.
 	if m.old == nil {
 		err = atomicfile.Write(filepath.Join(m.dir, originName), origin(m.source.Origin))
 	}

@@ -31,8 +31,12 @@ const (
 	PartSubjects Part = "subjects"
 )
 
-// markerName is the file in a directory whose restore has not ended.
-const markerName = "RESTORING"
+// markerName is the file in a directory whose restore has not ended. In the last
+// one of a restore it has a text once all of them are complete.
+const (
+	markerName = "RESTORING"
+	complete   = "complete\n"
+)
 
 // Target is the log that a backup is put back to.
 type Target struct {
@@ -62,6 +66,7 @@ type Plan struct {
 	claim    *ilog.Claim
 	view     *journal.View // the journal that the log will have
 	signed   checkpoint.Checkpoint
+	complete bool // but for markers that are to be taken away
 	progress Progress
 }
 
@@ -143,6 +148,10 @@ func (p *Plan) restores(part Part) bool { return slices.Contains(p.Restored, par
 // of a restore that did not end.
 func (p *Plan) places() error {
 	for _, part := range []Part{PartSubjects, PartJournal, PartLog} {
+		b, err := os.ReadFile(filepath.Join(p.target.place(part), markerName))
+		p.complete = p.complete || err == nil && string(b) == complete && !slices.Contains(p.target.Keep, part)
+	}
+	for _, part := range []Part{PartSubjects, PartJournal, PartLog} {
 		place, kept := p.target.place(part), slices.Contains(p.target.Keep, part)
 		names, err := os.ReadDir(place)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -153,7 +162,7 @@ func (p *Plan) places() error {
 			return &RefusedError{File: place, Problem: fmt.Sprintf("the %s is to be kept, and there is none", part), Remedy: "look whether the right disk is mounted, or restore it too"}
 		case kept:
 			continue
-		case !vacant(names) && !unfinished(place):
+		case !vacant(names) && !unfinished(place) && !p.complete:
 			return &RefusedError{File: place, Problem: "it is not empty: a restore never replaces what is there", Exists: true,
 				Remedy: fmt.Sprintf("if it is whole, keep it: --keep %s; if not, move it away first, and do not delete it yet", part)}
 		}
@@ -327,26 +336,32 @@ func (p *Plan) Run(ctx context.Context) error {
 }
 
 func (p *Plan) run(ctx context.Context) error {
-	// 1. Mark every directory before any of them has something.
-	for _, part := range p.Restored {
-		if err := mark(p.target.place(part)); err != nil {
+	last := p.target.place(p.Restored[len(p.Restored)-1])
+	if !p.complete {
+		// 1. Mark every directory before any of them has something.
+		for _, part := range p.Restored {
+			if err := mark(p.target.place(part)); err != nil {
+				return err
+			}
+		}
+		// 2. Copy. If we die here or anywhere below, the markers stand.
+		if err := p.copyAll(ctx); err != nil {
+			return err
+		}
+		// 3. Make the log of tiles and tail. Its identity comes last.
+		if p.restores(PartLog) {
+			if err := ilog.Rebuild(ctx, p.target.Log, p.note, p.signed, p.Size, p.leaf(ctx)); err != nil {
+				return err
+			}
+		}
+		// 4. All of it is there. If we die after this, the next restore takes the markers away.
+		if err := atomicfile.Write(filepath.Join(last, markerName), []byte(complete)); err != nil {
 			return err
 		}
 	}
-	// 2. Copy. If we die here or anywhere below, the markers stand.
-	if err := p.copyAll(ctx); err != nil {
-		return err
-	}
-	// 3. Make the log of tiles and tail. Its identity comes last.
-	if p.restores(PartLog) {
-		if err := ilog.Rebuild(ctx, p.target.Log, p.note, p.signed, p.Size, p.leaf(ctx)); err != nil {
-			return err
-		}
-	}
-	// 4. All of it is there: take the markers away.
 	for _, part := range p.Restored {
 		place := p.target.place(part)
-		if err := os.Remove(filepath.Join(place, markerName)); err != nil {
+		if err := os.Remove(filepath.Join(place, markerName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if err := atomicfile.SyncDir(place); err != nil {

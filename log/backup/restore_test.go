@@ -298,3 +298,44 @@ func TestInterruptedRestore(t *testing.T) {
 		w.stop()
 	}
 }
+
+// The first and the last steps of a restore, which no progress is told of: a crash while the first marker is written, and
+// one while the markers are taken away.
+func TestInterruptedAtItsEnds(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.submit("ada", ids("a", 10)...)
+	w.backup("backup")
+	w.stop()
+	for _, part := range []string{"log", "journal", "subjects"} {
+		w.replace(part, "")
+	}
+	restore := func(w *world) {
+		t.Helper()
+		p, err := backup.Prepare(t.Context(), w.target(), w.path("backup"), nil)
+		must(t, err)
+		must(t, p.Run(t.Context()), p.Close())
+	}
+	begun := w.copy()
+	must(t, os.Mkdir(begun.path("subjects"), 0o755), os.WriteFile(begun.path("subjects/RESTORING.tmp"), nil, 0o600))
+	restore(begun)
+
+	restore(w)
+	must(t, os.WriteFile(w.path("log/RESTORING"), []byte("complete\n"), 0o600))
+	must(t, os.WriteFile(w.path("journal/RESTORING"), nil, 0o600))
+	var refused *backup.RefusedError
+	if err := w.open(); !errors.As(err, &refused) {
+		t.Errorf("opening before the markers are gone: %v", err)
+	}
+	before, err := os.Stat(w.path("log/identity"))
+	must(t, err)
+	restore(w)
+	after, err := os.Stat(w.path("log/identity"))
+	must(t, err)
+	if !os.SameFile(before, after) {
+		t.Error("what was complete was restored again")
+	}
+	w.start()
+	w.submit("ada", ids("a", 10)...)
+	w.verify()
+}

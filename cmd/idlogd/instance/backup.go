@@ -65,9 +65,14 @@ func (in *Instance) Source(configFile string) backup.Source {
 	}
 }
 
+// LogConfig is what package log is told of a log that is not served.
+func LogConfig(l *config.Log, withoutWitness []string) (ilog.Config, error) {
+	return logConfig(l, Options{WithoutWitness: withoutWitness, Logger: slog.New(slog.DiscardHandler)})
+}
+
 // Target is where a backup of a log is put back.
 func Target(l *config.Log, keep []backup.Part) (backup.Target, error) {
-	conf, err := logConfig(l, Options{Logger: slog.New(slog.DiscardHandler)})
+	conf, err := LogConfig(l, nil)
 	if err != nil {
 		return backup.Target{}, err
 	}
