@@ -16,7 +16,7 @@ import (
 	"idlog/proto/tag"
 )
 
-// Checker is what the answers of one call are held to. All fields must be set but Known and Before.
+// Checker is what the answers of one call are held to. Before and Held may be nil.
 type Checker struct {
 	Source    *Source
 	Assurance leaf.Assurance // how the events were sent

@@ -234,8 +234,29 @@ func TestTickets(t *testing.T) {
 		if !open().HoldsTicket(a) || open().HoldsTicket(b) {
 			t.Error("it does not hold the ticket that was kept, and no other")
 		}
+		kept := func() (files []string) {
+			for file, err := range open().Tickets() {
+				check(t, err)
+				files = append(files, string(file))
+			}
+			return files
+		}
+		if dir != "" {
+			check(t, open().KeepTickets([]trust.Ticket{{Leaf: b, File: []byte("broken")}}))
+			check(t, open().BrokenTicket(b))
+			if diff := cmp.Diff([]string{"promise"}, kept()); diff != "" {
+				t.Errorf("tickets that are followed (-want +got):\n%s", diff)
+			}
+			if !open().HoldsTicket(b) {
+				t.Error("a broken ticket does not vouch for its time")
+			}
+		}
 		check(t, open().RedeemTicket(a))
 		check(t, open().RedeemTicket(b))
+		check(t, open().BrokenTicket(a))
+		if files := kept(); len(files) != 0 {
+			t.Errorf("redeemed tickets are followed: %q", files)
+		}
 		if dir != "" && open().HoldsTicket(a) {
 			t.Error("it holds a ticket that was redeemed")
 		}

@@ -141,8 +141,16 @@ func (a *account) promised(l lined, id string, t *client.Ticket, err error) erro
 			return err
 		}
 	}
+	why := "" // it has no receipt, beyond that witnesses are away
+	if err != error(t) {
+		why = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
 	if a.g.JSON {
-		return a.g.Object(resultJSON{Line: l.line, ID: id, Deadline: &t.Deadline, Ticket: string(t.Note)})
+		return a.g.Object(resultJSON{Line: l.line, ID: id, Deadline: &t.Deadline, Ticket: string(t.Note), Message: why})
+	}
+	if why != "" {
+		a.onTerminal("\r")
+		fmt.Fprintf(a.g.Stderr, "idlog: (%s): %s\n", report.Printable(id), why)
 	}
 	return a.g.Text("-  %s  promised until %s\n", report.Printable(id), t.Deadline.Format(time.RFC3339))
 }
