@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,8 +47,8 @@ type hookedFinding struct {
 	accepted           bool
 }
 
-func newLyingLog(t *testing.T) *lyingLog {
-	const origin = "log.example/id/1"
+func newLyingLog(t *testing.T, family string) *lyingLog {
+	origin := family + "/1"
 	key := prototest.NewKey(origin, checkpoint.Ed25519, checkpoint.LogRole)
 	l := &lyingLog{t: t, log: prototest.NewLog(origin, key), witness: prototest.NewKey("w1.example", checkpoint.Ed25519, checkpoint.WitnessRole),
 		secret: []byte("0123456789abcdef0123456789abcdef"), dir: t.TempDir(), bin: build(t), status: http.StatusNoContent}
@@ -67,9 +68,9 @@ func newLyingLog(t *testing.T) *lyingLog {
 	l.write("policy", 0o644, "log "+key.VKey+"\nwitness w1 "+l.witness.VKey+"\nquorum w1\n")
 	l.write("hook.secret", 0o600, "whsec_"+base64.StdEncoding.EncodeToString(l.secret)+"\n")
 	now := time.Now().Unix()
-	ticket := prototest.NewKey("log.example/id/ticket", checkpoint.Ed25519, checkpoint.LogRole)
-	l.append(&leaf.Shard{Log: "log.example/id", Received: now, Genesis: &leaf.Genesis{MapFn: leaf.MapFn, Keys: 1, Ticket: ticket.VKey}},
-		&leaf.Keys{Log: "log.example/id", Received: now, Epoch: 1})
+	ticket := prototest.NewKey(family+"/ticket", checkpoint.Ed25519, checkpoint.LogRole)
+	l.append(&leaf.Shard{Log: family, Received: now, Genesis: &leaf.Genesis{MapFn: leaf.MapFn, Keys: 1, Ticket: ticket.VKey}},
+		&leaf.Keys{Log: family, Received: now, Epoch: 1})
 	l.show(l.log)
 	return l
 }
@@ -100,6 +101,14 @@ func (l *lyingLog) show(log *prototest.Log) {
 	for i := range size + 1 {
 		l.files[fmt.Sprintf("archive/%d", i)] = l.files["checkpoint"]
 	}
+}
+
+// fork publishes another tree of the same size.
+func (l *lyingLog) fork() {
+	other := prototest.NewLog(l.log.Origin, l.log.Keys...)
+	other.Append(l.log.Leaves[0])
+	other.Append([]byte("what nobody else was shown\n"))
+	l.show(other)
 }
 
 func (l *lyingLog) receive(w http.ResponseWriter, r *http.Request) {
@@ -163,7 +172,7 @@ func (l *lyingLog) exits(code int, cmd *exec.Cmd) string {
 // the log showed it once. The next one tells it again, under its id, to the end;
 // then it refuses to go on, until somebody says that they know.
 func TestMonitorKilled(t *testing.T) {
-	l := newLyingLog(t)
+	l := newLyingLog(t, "log.example/id")
 	l.exits(0, l.monitor("--once"))
 	if first := l.last(); first.Kind != "baseline" {
 		t.Errorf("first told %+v", first)
@@ -173,10 +182,7 @@ func TestMonitorKilled(t *testing.T) {
 	l.mu.Lock()
 	l.status = http.StatusServiceUnavailable
 	l.mu.Unlock()
-	other := prototest.NewLog(l.log.Origin, l.log.Keys...)
-	other.Append(l.log.Leaves[0])
-	other.Append([]byte("what nobody else was shown\n"))
-	l.show(other)
+	l.fork()
 	running := l.monitor()
 	if err := running.Start(); err != nil {
 		t.Fatal(err)
@@ -222,5 +228,48 @@ func TestMonitorKilled(t *testing.T) {
 	l.exits(0, l.monitor("--once", "--acknowledge"))
 	if out := l.exits(0, l.monitor("--once")); strings.Contains(out, "fork") {
 		t.Errorf("acknowledged, and still %s", out)
+	}
+}
+
+// TestMonitorSeveral follows two logs. One contradicts itself and is not followed
+// any more; the other one is, until the monitor is told to end.
+func TestMonitorSeveral(t *testing.T) {
+	bad, good := newLyingLog(t, "log.example/id"), newLyingLog(t, "other.example/id")
+	bad.write("logs.txt", 0o644, fmt.Sprintf("# two\n%s %s\n%s %s\n",
+		filepath.Join(bad.dir, "policy"), bad.server.URL, filepath.Join(good.dir, "policy"), good.server.URL))
+	list := func(args ...string) *exec.Cmd {
+		return bad.command(append([]string{"monitor", "--list", filepath.Join(bad.dir, "logs.txt"), "--webhook-secret", filepath.Join(bad.dir, "hook.secret"),
+			"--interval", "20ms"}, args...)...)
+	}
+	bad.exits(0, list("--once"))
+	bad.fork()
+	running := list()
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer running.Process.Kill()
+	told := func(kind string) func() (bool, error) {
+		return func() (bool, error) { return bad.last().Kind == kind, nil }
+	}
+	if err := until(told("witness-fork")); err != nil {
+		t.Fatal(err)
+	}
+	good.log.Append([]byte("no leaf\n"))
+	good.show(good.log)
+	if err := until(told("grammar")); err != nil {
+		t.Fatal(err)
+	}
+	if err := running.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	exit, ok := errors.AsType[*exec.ExitError](running.Wait())
+	if !ok || exit.ExitCode() != 3 {
+		t.Errorf("it ended with %v", exit)
+	}
+	// The next start follows what can be followed.
+	good.log.Append([]byte("no leaf either\n"))
+	good.show(good.log)
+	if out := bad.exits(3, list("--once")); !strings.Contains(out, "  fault  grammar  other.example/id/1  entry 3") {
+		t.Errorf("the next start said %s", out)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,10 +15,10 @@ import (
 )
 
 func TestSite(t *testing.T) {
-	var cache string
+	var cache atomic.Value
 	hang := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		cache = r.Header.Get("Cache-Control")
+		cache.Store(r.Header.Get("Cache-Control"))
 		switch r.URL.Path {
 		case "/log/checkpoint", "/log/tile/0/000":
 			w.Write([]byte("it"))
@@ -40,11 +41,11 @@ func TestSite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := site.Note(t.Context(), "checkpoint"); string(b) != "it" || err != nil || cache != "no-cache" {
-			t.Errorf("checkpoint %q, %v, cache %q", b, err, cache)
+		if b, err := site.Note(t.Context(), "checkpoint"); string(b) != "it" || err != nil || cache.Load() != "no-cache" {
+			t.Errorf("checkpoint %q, %v, cache %q", b, err, cache.Load())
 		}
-		if b, err := site.Tile(t.Context(), "tile/0/000"); string(b) != "it" || err != nil || cache != "" {
-			t.Errorf("tile %q, %v, cache %q", b, err, cache)
+		if b, err := site.Tile(t.Context(), "tile/0/000"); string(b) != "it" || err != nil || cache.Load() != "" {
+			t.Errorf("tile %q, %v, cache %q", b, err, cache.Load())
 		}
 		if _, err := site.Tile(t.Context(), "tile/0/001"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("missing: %v", err)
