@@ -4,128 +4,24 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"buf.build/go/protovalidate"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	ilog "idlog/log"
 	"idlog/log/ingest"
 	"idlog/log/serve"
 	eventv1 "idlog/proto/idlog/event/v1"
 	logv1 "idlog/proto/idlog/log/v1"
-	"idlog/proto/leaf"
 )
-
-// scriptedReader is a log of which nothing is published. Its methods fail the
-// contract's way: they are never asked for what is not published.
-type scriptedReader struct {
-	t  *testing.T
-	mu sync.Mutex // guards ro
-	ro error
-}
-
-func (r *scriptedReader) Published() (ilog.Published, bool) { return ilog.Published{}, false }
-func (r *scriptedReader) Next(ctx context.Context, _ []byte) (ilog.Published, error) {
-	<-ctx.Done()
-	return ilog.Published{}, ctx.Err()
-}
-func (r *scriptedReader) Entry(context.Context, int64) ([]byte, error) {
-	r.t.Error("an entry was asked for before anything was published")
-	return nil, fs.ErrNotExist
-}
-func (r *scriptedReader) Inclusion(context.Context, int64, int64) ([]leaf.Hash, error) {
-	r.t.Error("a proof was asked for before anything was published")
-	return nil, fs.ErrNotExist
-}
-func (r *scriptedReader) Consistency(context.Context, int64, int64) ([]leaf.Hash, error) {
-	r.t.Error("a proof was asked for before anything was published")
-	return nil, fs.ErrNotExist
-}
-func (r *scriptedReader) ReadOnly() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ro
-}
-func (r *scriptedReader) refuse(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ro = err
-}
-
-// scriptedEvents answers a submission as the test says, and nothing else.
-type scriptedEvents struct {
-	serve.Events
-	submit func(context.Context, ingest.Request) ([]ingest.Answer, error)
-}
-
-func (e scriptedEvents) Bound(string, string) error { return nil }
-func (e scriptedEvents) Submit(ctx context.Context, r ingest.Request) ([]ingest.Answer, error) {
-	return e.submit(ctx, r)
-}
-
-// served is a server on a socket of its own.
-type served struct {
-	*serve.Server
-	addr string
-	conn *grpc.ClientConn
-	stop context.CancelFunc
-	done chan error
-}
-
-func start(t *testing.T, c serve.Config) *served {
-	t.Helper()
-	s, err := serve.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	v := &served{Server: s, addr: l.Addr().String(), stop: cancel, done: make(chan error, 1)}
-	go func() { v.done <- s.Serve(ctx, l); close(v.done) }()
-	v.conn, err = grpc.NewClient(v.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := v.conn.Close(); err != nil {
-			t.Error(err)
-		}
-		cancel()
-		if err := <-v.done; err != nil {
-			t.Error(err)
-		}
-	})
-	return v
-}
-
-// scripted is a server whose submissions the test answers.
-func scripted(t *testing.T, submit func(context.Context, ingest.Request) ([]ingest.Answer, error)) (*served, *scriptedReader) {
-	t.Helper()
-	r := &scriptedReader{t: t}
-	return start(t, serve.Config{Logs: []serve.Log{{Family: "acme.example/id", Reader: r, Events: scriptedEvents{submit: submit}}}, Reflection: true}), r
-}
-
-func request() *logv1.SubmitEventsRequest {
-	return &logv1.SubmitEventsRequest{Source: "okta", Events: []*eventv1.Event{{}}}
-}
 
 // A method that is in no table is turned away before anything looks at it.
 func TestUnknownMethodIsDenied(t *testing.T) {
@@ -447,160 +343,6 @@ func TestDeadlineIsCapped(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
-	s, r := scripted(t, nil)
-	health := healthv1.NewHealthClient(s.conn)
-	watch, err := health.Watch(t.Context(), &healthv1.HealthCheckRequest{Service: "idlog.log.v1.EventService"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := func(want healthv1.HealthCheckResponse_ServingStatus) {
-		t.Helper()
-		res, err := watch.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res.GetStatus() != want {
-			t.Fatalf("EventService is %v, want %v", res.GetStatus(), want)
-		}
-	}
-	next(healthv1.HealthCheckResponse_SERVING)
-	r.refuse(errors.New("the log refused to sign"))
-	next(healthv1.HealthCheckResponse_NOT_SERVING)
-	for _, service := range []string{"", "idlog.log.v1.LogService"} { // reading goes on
-		res, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
-		if err != nil || res.GetStatus() != healthv1.HealthCheckResponse_SERVING {
-			t.Errorf("%q: %v, %v", service, res.GetStatus(), err)
-		}
-	}
-	r.refuse(nil)
-	next(healthv1.HealthCheckResponse_SERVING)
-	s.stop()
-	next(healthv1.HealthCheckResponse_NOT_SERVING)
-	// Who watches health does not hold up the drain.
-	if _, err := watch.Recv(); err == nil {
-		t.Error("a watcher of health outlives the drain")
-	}
-	if err := <-s.done; err != nil {
-		t.Error(err)
-	}
-}
-
-// At a drain an open stream is told to come back.
-func TestDrainEndsStreams(t *testing.T) {
-	s, _ := scripted(t, nil)
-	watch, err := logv1.NewLogServiceClient(s.conn).WatchCheckpoints(t.Context(), &logv1.WatchCheckpointsRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	submit, err := logv1.NewEventServiceClient(s.conn).SubmitStream(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, stream := range []grpc.ClientStream{watch, submit} {
-		if _, err := stream.Header(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.stop()
-	want := told{Code: codes.Unavailable, Reason: "SHUTTING_DOWN", Retry: true}
-	_, err = watch.Recv()
-	if diff := cmp.Diff(want, ofError(t, err)); diff != "" {
-		t.Errorf("watch: error differs (-want +got):\n%s", diff)
-	}
-	_, err = submit.Recv()
-	if diff := cmp.Diff(want, ofError(t, err)); diff != "" {
-		t.Errorf("submit: error differs (-want +got):\n%s", diff)
-	}
-}
-
-// A call that is in flight when the drain begins is answered, and a new one is not.
-func TestDrainAnswersWhatIsInFlight(t *testing.T) {
-	entered, leave := make(chan struct{}), make(chan struct{})
-	s, _ := scripted(t, func(context.Context, ingest.Request) ([]ingest.Answer, error) {
-		close(entered)
-		<-leave
-		return []ingest.Answer{{Ticket: &ingest.Ticket{Note: []byte("promised")}}}, nil
-	})
-	watch, err := healthv1.NewHealthClient(s.conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	type answer struct {
-		res *logv1.SubmitEventsResponse
-		err error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		res, err := logv1.NewEventServiceClient(s.conn).SubmitEvents(t.Context(), request())
-		answered <- answer{res, err}
-	}()
-	<-entered
-	s.stop()
-	for { // until health says that the drain has begun
-		res, err := watch.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res.GetStatus() == healthv1.HealthCheckResponse_NOT_SERVING {
-			break
-		}
-	}
-	select {
-	case err := <-s.done:
-		t.Fatalf("the server ended with a call in flight: %v", err)
-	case a := <-answered:
-		t.Fatalf("answered too early: %v", a)
-	default:
-	}
-	close(leave)
-	a := <-answered
-	if a.err != nil || string(a.res.GetResults()[0].GetTicket().GetNote()) != "promised" {
-		t.Errorf("the call in flight: %v, %v", a.res, a.err)
-	}
-}
-
-func TestReflection(t *testing.T) {
-	s, _ := scripted(t, nil)
-	want := []string{"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-		"idlog.log.v1.EventService", "idlog.log.v1.LogService"}
-	t.Run("v1", func(t *testing.T) {
-		stream, err := reflectionv1.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}); err != nil {
-			t.Fatal(err)
-		}
-		res, err := stream.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, service := range res.GetListServicesResponse().GetService() {
-			got = append(got, service.GetName())
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("services differ (-want +got):\n%s", diff)
-		}
-	})
-	t.Run("v1alpha", func(t *testing.T) { // the same messages under an older name
-		stream, err := s.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
-			"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := stream.SendMsg(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_FileContainingSymbol{
-			FileContainingSymbol: "idlog.log.v1.EventService"}}); err != nil {
-			t.Fatal(err)
-		}
-		res := new(reflectionv1.ServerReflectionResponse)
-		if err := stream.RecvMsg(res); err != nil || len(res.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
-			t.Errorf("%v, %v", res, err)
-		}
-	})
-}
-
 // A header list over the bound ends its call and no other.
 func TestOversizedHeaders(t *testing.T) {
 	s, _ := scripted(t, nil)
@@ -613,17 +355,6 @@ func TestOversizedHeaders(t *testing.T) {
 	_, err = reads.GetCheckpoint(t.Context(), &logv1.GetCheckpointRequest{})
 	if got := ofError(t, err); got.Reason != "NOT_FOUND" {
 		t.Errorf("the call after it: %v", err)
-	}
-}
-
-func TestReflectionIsOff(t *testing.T) {
-	s := start(t, serve.Config{Logs: []serve.Log{{Family: "f/g", Reader: &scriptedReader{t: t}, Events: scriptedEvents{}}}})
-	stream, err := reflectionv1.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); status.Code(err) != codes.Unimplemented {
-		t.Errorf("error %v", err)
 	}
 }
 
