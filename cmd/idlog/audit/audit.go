@@ -48,15 +48,11 @@ checkpoint (signatures, quorum, a prefix of the newest), every tile and bundle (
 It ends with 0 if nothing was found and with 3 if something was, which it names with what it means. Where signatures
 contradict each other it writes an evidence file for "idlog verify". What the events say it cannot see, nor what
 was never logged: that is for receipts and for "idlog share".`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: program.DirArgs(),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), args[0]) },
-	}
-	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
 	cmd.Flags().StringVar(&a.heads, "heads", "", "folder of the checkpoint archive, where it is not beside the log's")
 	cmd.Flags().StringArrayVar(&a.known, "checkpoint", nil, "file of a checkpoint that you kept, which the log must continue; may be given again")
-	program.Dirs(cmd, "heads")
 	program.Files(cmd, "checkpoint", "checkpoint")
 	return cmd
 }

@@ -57,12 +57,6 @@ func (s *Session) Flags(root *cobra.Command, getenv func(string) string) {
 	f.StringVar(&s.tlsCA, "tls-ca", "", "PEM file of the authorities that the server's certificate comes from")
 	f.StringVar(&s.tlsCert, "tls-cert", "", "PEM file of the client certificate")
 	f.StringVar(&s.tlsKey, "tls-key", "", "PEM file of the client certificate's key")
-	program.Files(root, "policy", "tlog-policy")
-	program.Dirs(root, "state")
-	for _, name := range []string{"tls-ca", "tls-cert", "tls-key"} {
-		program.Files(root, name, "pem", "crt", "key")
-	}
-	program.Values(root, "server")
 	program.Computed(root, "log", s.families)
 }
 

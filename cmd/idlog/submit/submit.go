@@ -91,7 +91,6 @@ idlog follow goes on with it.`,
 	f.StringVar(&s.issuer, "issuer", "", "who names the persons in a provider's events, such as https://acme.okta.com")
 	s.flags(f)
 	f.StringVar(&s.wait, "wait", "published", "published waits for receipts, sequenced takes tickets")
-	program.Dirs(cmd, "receipts")
 	program.Values(cmd, "format", slices.Sorted(maps.Keys(formats))...)
 	program.Values(cmd, "wait", "published", "sequenced")
 	return cmd

@@ -39,6 +39,7 @@ func Run(ctx context.Context, root *cobra.Command, env serve.Env) error {
 	}
 	root.AddCommand(versionCommand(), completionCommand(root.Name()), manCommand(root.Name()))
 	strict(root)
+	completeByName(root)
 	return root.ExecuteContext(ctx)
 }
 
@@ -133,10 +134,7 @@ func manCommand(name string) *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Short: "Write a manual page for each command into a folder",
 		Example: fmt.Sprintf("  %s man /usr/local/share/man/man1 && man %s", name, name),
-		Args:    cobra.ExactArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveFilterDirs
-		},
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: dirs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("writing manual pages: %w", err)
@@ -148,45 +146,6 @@ func manCommand(name string) *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// Values completes a flag with these values.
-func Values(cmd *cobra.Command, flag string, values ...string) {
-	complete(cmd, flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return values, cobra.ShellCompDirectiveNoFileComp
-	})
-}
-
-// Computed completes a flag with what f returns when it is asked.
-func Computed(cmd *cobra.Command, flag string, f func() []string) {
-	complete(cmd, flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return f(), cobra.ShellCompDirectiveNoFileComp
-	})
-}
-
-// Files completes a flag with the files of these extensions, without their dots.
-func Files(cmd *cobra.Command, flag string, extensions ...string) {
-	complete(cmd, flag, FileArgs(extensions...))
-}
-
-// FileArgs completes arguments with the files of these extensions.
-func FileArgs(extensions ...string) cobra.CompletionFunc {
-	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return extensions, cobra.ShellCompDirectiveFilterFileExt
-	}
-}
-
-// Dirs completes a flag with folders.
-func Dirs(cmd *cobra.Command, flag string) {
-	complete(cmd, flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return nil, cobra.ShellCompDirectiveFilterDirs
-	})
-}
-
-// complete registers f. A flag that the command does not have is a mistake of
-// the caller, which its tests see: nothing is completed.
-func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, f)
 }
 
 // Help fits one screen: what it is, examples, then the rest. The flags of every

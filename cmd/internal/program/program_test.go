@@ -28,7 +28,7 @@ func run(t *testing.T, args ...string) (out string, code int) {
 	get.Flags().String("log", "", "log")
 	program.Values(get, "format", "event", "okta")
 	program.Files(get, "file", "key")
-	program.Dirs(get, "dir")
+	get.Flags().String("config", "", "file")
 	program.Computed(get, "log", func() []string { return []string{"log.example"} })
 	show := &cobra.Command{Use: "show", Short: "Show it", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return errors.New("no") }}
 	root.AddCommand(get, program.Group("key", "Keys", show))
@@ -65,6 +65,8 @@ func TestRun(t *testing.T) {
 		{[]string{"__complete", "get", "--log", ""}, 0, "log.example\n:4"},
 		{[]string{"__complete", "get", "--file", ""}, 0, "key\n:8"},
 		{[]string{"__complete", "get", "--dir", ""}, 0, ":16"},
+		{[]string{"__complete", "get", "--config", ""}, 0, "yaml\nyml\n:8"},
+		{[]string{"__complete", "man", ""}, 0, ":16"},
 		{[]string{"__complete", "get", ""}, 0, "thing\n:8"},
 		{[]string{"__complete", "completion", ""}, 0, "bash\nzsh\nfish\npwsh\n"},
 	} {
