@@ -46,8 +46,11 @@ func (s *State) KeepTickets(tickets []Ticket) error {
 }
 
 func (s *State) keepTickets(tickets []Ticket) error {
-	dir := filepath.Join(s.dir, "tickets")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := os.Mkdir(filepath.Join(s.dir, "tickets"), 0o700)
+	if err == nil {
+		err = syncDir(s.dir) // before that a crash of the machine takes the new folder with all that is in it
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	// An answer may have 500; a file system syncs several files at the price of one.
@@ -58,6 +61,14 @@ func (s *State) keepTickets(tickets []Ticket) error {
 	}
 	// If we die here some are kept, and no caller was told of one.
 	return g.Wait()
+}
+
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Tickets yields the files of the tickets that are kept and neither redeemed nor broken, in no order. A State in memory
