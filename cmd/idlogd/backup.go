@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 func backupCommand(env serve.Env) *cobra.Command {
 	var flags configFlags
 	var family, to string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "backup --config FILE --to DIR",
 		Short: "Copy a log to a folder, while it is served or not, and verify the copy",
@@ -58,10 +60,11 @@ and copied where it is not. Copy the folder elsewhere from there.`,
 			if err := makeBackup(cmd.Context(), c, l, dir, bar.Show); err != nil {
 				return refused(err)
 			}
-			return verifyBackup(cmd.Context(), env, bar, dir)
+			return verifyBackup(cmd.Context(), env, bar, dir, asJSON)
 		},
 	}
 	flags.add(cmd, env)
+	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().StringVar(&family, "log", "", "log family; the first unless given")
 	cmd.Flags().StringVar(&to, "to", "", "folder of the backup: new, empty, or of this log (required)")
 	cmd.AddCommand(&cobra.Command{
@@ -74,7 +77,7 @@ and copied where it is not. Copy the folder elsewhere from there.`,
 			}
 			bar := progress.New(env.Stderr)
 			defer bar.Clear()
-			return verifyBackup(cmd.Context(), env, bar, args[0])
+			return verifyBackup(cmd.Context(), env, bar, args[0], asJSON)
 		},
 	})
 	return cmd
@@ -96,11 +99,17 @@ func makeBackup(ctx context.Context, c *config.Config, l *config.Log, dir string
 }
 
 // verifyBackup verifies a backup and says what it is.
-func verifyBackup(ctx context.Context, env serve.Env, bar *progress.Line, dir string) error {
+func verifyBackup(ctx context.Context, env serve.Env, bar *progress.Line, dir string, asJSON bool) error {
 	m, err := backup.Verify(ctx, dir, bar.Show)
 	bar.Clear()
 	if err != nil {
 		return refused(err)
+	}
+	if asJSON {
+		return json.NewEncoder(env.Stdout).Encode(map[string]any{
+			"dir": dir, "origin": m.Origin, "vkeys": m.VKeys, "time": m.Time, "generation": m.Generation,
+			"size": m.Size, "root": m.Root[:], "cursor": m.Cursor, "files": len(m.Files), "bytes": m.Bytes(),
+		})
 	}
 	_, err = fmt.Fprintf(env.Stdout, "%s: %s, %d entries, journal up to %d, %d files of %d bytes, made %s: verified\n",
 		dir, m.Origin, m.Size, m.Cursor, len(m.Files), m.Bytes(), m.Time.Format(time.RFC3339))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +22,7 @@ func restoreCommand(env serve.Env) *cobra.Command {
 	var flags configFlags
 	var family, from string
 	var keep []string
-	var dryRun bool
+	var dryRun, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "restore --config FILE --from DIR [--keep PART]...",
 		Short: "Put a log back from a backup, to nothing less than what it had signed",
@@ -60,18 +61,19 @@ Its witnesses do: idlogd recover-heads asks them, before the restore.`,
 			if err != nil {
 				return err
 			}
-			return refused(restore(cmd.Context(), env, l, from, parts, dryRun))
+			return refused(restore(cmd.Context(), env, l, from, parts, dryRun, asJSON))
 		},
 	}
 	flags.add(cmd, env)
 	cmd.Flags().StringVar(&family, "log", "", "log family; the first unless given")
 	cmd.Flags().StringVar(&from, "from", "", "folder of the backup (required)")
 	cmd.Flags().StringArrayVar(&keep, "keep", nil, "keep a part that survived: log, journal or subjects; again for more")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be restored and what is lost, and do nothing")
 	return cmd
 }
 
-func restore(ctx context.Context, env serve.Env, l *config.Log, from string, keep []backup.Part, dryRun bool) (err error) {
+func restore(ctx context.Context, env serve.Env, l *config.Log, from string, keep []backup.Part, dryRun, asJSON bool) (err error) {
 	quiet := slog.New(slog.DiscardHandler)
 	instance.Quiet(quiet)
 	target, err := instance.Target(l, keep)
@@ -89,7 +91,15 @@ func restore(ctx context.Context, env serve.Env, l *config.Log, from string, kee
 		return err
 	}
 	bar.Clear()
-	if _, err := fmt.Fprint(env.Stdout, describe(plan, dryRun)); err != nil || dryRun {
+	if asJSON {
+		err = json.NewEncoder(env.Stdout).Encode(map[string]any{
+			"restores": plan.Restored, "origin": plan.Manifest.Origin, "backup_size": plan.Manifest.Size, "size": plan.Size, "signed": plan.Signed,
+			"lost_payloads_from": plan.LostPayloads[0], "lost_payloads_below": plan.LostPayloads[1], "lost_persons": plan.LostPersons,
+		})
+	} else {
+		_, err = fmt.Fprint(env.Stdout, describe(plan, dryRun))
+	}
+	if err != nil || dryRun {
 		return errors.Join(err, plan.Close())
 	}
 	if err := errors.Join(plan.Run(ctx), plan.Close()); err != nil {
@@ -104,6 +114,9 @@ func restore(ctx context.Context, env serve.Env, l *config.Log, from string, kee
 	size := in.Log.Integrated()
 	if err := in.Close(); err != nil {
 		return err
+	}
+	if asJSON {
+		return nil
 	}
 	_, err = fmt.Fprintf(env.Stdout, "%s has %d entries, passes the checks of a start, and may be served\n", l.Origin, size)
 	return err

@@ -222,9 +222,16 @@ func Finish(file string, l *config.Log) (what string, err error) {
 	return c.verb + " " + c.key.VKey, e.apply(c)
 }
 
+// Interrupted reports whether a change of a log's keys is not complete. The log
+// can be served all the same.
+func Interrupted(l *config.Log) bool {
+	_, err := os.Lstat(filepath.Join(l.Dir, changeName))
+	return err == nil
+}
+
 // idle refuses while another change is not complete.
 func (e *editor) idle() error {
-	if _, err := os.Lstat(e.changeFile()); err == nil {
+	if Interrupted(e.log) {
 		return &serve.ExitError{Code: serve.CodeError, Err: fmt.Errorf("a change of keys was interrupted: %s", e.changeFile()), Remedy: "idlogd key finish --config " + e.file}
 	}
 	return nil

@@ -237,6 +237,9 @@ func TestInterrupted(t *testing.T) {
 				s := &site{t, s.dir}
 				s.put(files)
 				s.opens()
+				if !keys.Interrupted(s.log()) {
+					t.Error("nobody is told")
+				}
 				if _, err := keys.Add(s.file(), s.log(), checkpoint.Ed25519); err == nil || !strings.Contains(err.Error(), "was interrupted") {
 					t.Errorf("another change began: %v", err)
 				}
@@ -249,7 +252,7 @@ func TestInterrupted(t *testing.T) {
 					t.Errorf("it does not end where the change does:\n%s", diff)
 				}
 				s.opens()
-				if what, err := keys.Finish(s.file(), s.log()); what != "" || err != nil {
+				if what, err := keys.Finish(s.file(), s.log()); what != "" || err != nil || keys.Interrupted(s.log()) {
 					t.Errorf("finishing again: %q, %v", what, err)
 				}
 			})

@@ -25,6 +25,7 @@ import (
 	"idlog/cmd/idlogd/config"
 	"idlog/cmd/idlogd/control"
 	"idlog/cmd/idlogd/instance"
+	"idlog/cmd/idlogd/keys"
 	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
 	"idlog/log/backup"
@@ -294,6 +295,9 @@ func (s *running) closeListeners() error {
 func (s *running) openAll(ctx context.Context) error {
 	for i := range s.conf.Logs {
 		l := &s.conf.Logs[i]
+		if keys.Interrupted(l) {
+			s.logger.Warn("a change of the log's keys was interrupted: stop and run idlogd key finish", "log", l.Family)
+		}
 		in, err := instance.Open(ctx, l, instance.Options{
 			WithoutWitness: s.options.WithoutWitness, Logger: s.logger.With("log", l.Family), Metrics: s.registry,
 		})
