@@ -5,16 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.yaml.in/yaml/v3"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
 	"idlog/cmd/idlogd/config"
@@ -215,6 +219,10 @@ func TestDiskReserve(t *testing.T) {
 		_, err := logv1.NewLogServiceClient(d.conn).GetCheckpoint(t.Context(), &logv1.GetCheckpointRequest{})
 		return err == nil
 	})
+	d.waitFor(func() bool {
+		res, err := healthv1.NewHealthClient(d.conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: logv1.EventService_ServiceDesc.ServiceName})
+		return err == nil && res.GetStatus() == healthv1.HealthCheckResponse_NOT_SERVING
+	})
 	code, text := d.admin("/readyz")
 	if want := "[-] a.example/id disk: dir has "; code != http.StatusServiceUnavailable || !strings.HasPrefix(text, want) {
 		t.Errorf("/readyz: %d %s", code, text)
@@ -226,4 +234,68 @@ func TestDiskReserve(t *testing.T) {
 	if !strings.Contains(d.errs.String(), "a disk is nearly full") {
 		t.Errorf("no log line says so: %s", d.errs)
 	}
+}
+
+// The service manager hears when the server accepts, reads its configuration again, and goes.
+func TestServiceManagerHears(t *testing.T) {
+	dir := t.TempDir()
+	exits(t, serve.CodeOK, "init", "--dir", dir, "--family", "a.example/id", "--source", "app")
+	short, err := os.MkdirTemp("", "n") // the name of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(short) })
+	socket := filepath.Join(short, "s")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	heard := func(want string) {
+		t.Helper()
+		b := make([]byte, 256)
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := conn.Read(b)
+		if err != nil || !strings.HasPrefix(string(b[:n]), want) {
+			t.Fatalf("heard %q, %v, want %q", b[:n], err, want)
+		}
+	}
+	t.Setenv("NOTIFY_SOCKET", socket)
+	d := startDaemon(t, "serve", "--config", filepath.Join(dir, config.Name))
+	heard("READY=1")
+	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	heard("RELOADING=1\nMONOTONIC_USEC=")
+	heard("READY=1")
+	d.stop()
+	heard("STOPPING=1")
+}
+
+// Debug lines are turned on and off while the server runs.
+func TestDebugLines(t *testing.T) {
+	dir := t.TempDir()
+	exits(t, serve.CodeOK, "init", "--dir", dir, "--family", "a.example/id", "--source", "app")
+	d := startDaemon(t, "serve", "--config", filepath.Join(dir, config.Name))
+	for _, step := range []struct{ path, want string }{{"/debug/logs/on", "DEBUG"}, {"/debug/logs/off", "INFO"}} {
+		res, err := http.Post("http://"+d.addresses["admin"]+step.path, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(b), step.want) {
+			t.Errorf("POST %s: %d %s, %v", step.path, res.StatusCode, b, err)
+		}
+	}
+	if code, _ := d.admin("/debug/logs/on"); code != http.StatusMethodNotAllowed {
+		t.Errorf("GET /debug/logs/on: %d", code)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	submitOne(t, d.conn, "", "1")
+	d.stop()
 }
