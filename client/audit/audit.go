@@ -55,6 +55,9 @@ type Head struct {
 type Config struct {
 	Log    Log
 	Policy *policy.Policy
+	// Older are policies that were in force before, when the log had other keys or
+	// witnesses: an older checkpoint may satisfy one of these instead.
+	Older []*policy.Policy
 	// State is what was seen of this log before, which it must continue; the
 	// newest checkpoint is remembered if it does. Evidence is saved there. Nil
 	// means a state in memory: nothing is known, nothing kept.

@@ -14,6 +14,7 @@ import (
 
 	"idlog/client/audit"
 	"idlog/client/trust"
+	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
 	"idlog/proto/policy"
@@ -119,6 +120,7 @@ func TestFindings(t *testing.T) {
 		"entries that are gone": {
 			files: func(b *built) { b.check(os.Remove(filepath.Join(b.dir, "tile/entries/001"))) },
 			want:  []string{"tile/entries/001: missing: is not there"},
+			notes: []string{"entries are missing, so keys and enrolments were not judged: from 256 on"},
 		},
 		"entries and hashes that are gone": {
 			files: func(b *built) {
@@ -126,7 +128,7 @@ func TestFindings(t *testing.T) {
 				b.check(os.Remove(filepath.Join(b.dir, "tile/0/001")))
 			},
 			want:  []string{"tile/entries/001: missing: is not there", "tile/0/001: missing: is not there"},
-			notes: []string{"roots that were not computed, because hashes are missing: all above 2"},
+			notes: []string{"entries are missing, so keys and enrolments were not judged: from 256 on", "roots that were not computed, because hashes are missing: all above 2"},
 		},
 		"files that do not belong": {
 			files: func(b *built) { b.write("tile/0/000.tmp", nil); b.write("tile/0/002.p/250", make([]byte, 250*32)) },
@@ -324,6 +326,62 @@ func TestHeads(t *testing.T) {
 	b.write("h/00000001.heads", whole)
 	if got := b.run(heads); len(got.Findings) != 1 || got.Findings[0].Rule != audit.Archive {
 		t.Error(found(got))
+	}
+}
+
+// TestOlderPolicy audits a log that had another key and other witnesses before.
+func TestOlderPolicy(t *testing.T) {
+	b := build(t)
+	b.fill(300)
+	b.publish(100)
+	before := b.policy
+	text, witnesses := "", b.witnesses
+	b.log, b.witnesses = nil, nil
+	for _, name := range []string{origin, "w9.example"} {
+		role := map[bool]checkpoint.Role{true: checkpoint.LogRole, false: checkpoint.WitnessRole}[name == origin]
+		skey, vkey, err := checkpoint.GenerateKey(name, checkpoint.Ed25519, role)
+		b.check(err)
+		s, err := checkpoint.NewSigner(skey)
+		b.check(err)
+		if name == origin {
+			b.log, text = s, "log "+vkey+"\n"
+		} else {
+			b.witnesses, text = append(b.witnesses, s), text+"witness w9 "+vkey+"\nquorum w9\n"
+		}
+	}
+	var err error
+	b.policy, err = policy.Parse([]byte(text))
+	b.check(err)
+	b.write("checkpoint", b.sign(300))
+	b.write("archive/300", b.sign(300))
+	if r := b.run(); len(r.Findings) != 1 || r.Findings[0].Rule != audit.Signature {
+		t.Error(found(r))
+	}
+	r := b.run(func(c *audit.Config) { c.Older = []*policy.Policy{before} })
+	if !r.Holds() || r.Checkpoints != 2 {
+		t.Errorf("%v, %d checkpoints", found(r), r.Checkpoints)
+	}
+	// Another policy's witnesses are no excuse for a newest checkpoint.
+	b.witnesses = witnesses
+	b.write("checkpoint", b.sign(300))
+	d, err := audit.Open(b.dir, "")
+	b.check(err)
+	_, err = audit.Run(t.Context(), audit.Config{Log: d, Policy: b.policy, Older: []*policy.Policy{before}})
+	if _, ok := errors.AsType[*policy.QuorumError](err); !ok {
+		t.Error(err)
+	}
+}
+
+// TestNoArchive audits a copy that came without one.
+func TestNoArchive(t *testing.T) {
+	b := build(t)
+	b.fill(300)
+	b.publish()
+	b.check(os.RemoveAll(filepath.Join(b.dir, "archive")))
+	r := b.run()
+	want := []string{"no archive of checkpoints was read: when entries were logged is known by the newest checkpoint alone"}
+	if diff := cmp.Diff(want, r.Notes); diff != "" || !r.Holds() {
+		t.Error(diff, found(r))
 	}
 }
 

@@ -179,7 +179,7 @@ func (a *auditor) verify(_ context.Context, h Head) (*head, error) {
 		return nil, nil
 	}
 	out := &head{size: c.Size, root: c.Root, archived: h.Archived, note: h.Note}
-	v, err := a.cfg.Policy.Verify(h.Note)
+	v, err := a.accept(h.Note)
 	quorum, lacks := errors.AsType[*policy.QuorumError](err)
 	switch {
 	case err == nil:
@@ -191,6 +191,20 @@ func (a *auditor) verify(_ context.Context, h Head) (*head, error) {
 		return nil, nil
 	}
 	return out, nil
+}
+
+// accept verifies a note by the policy, or else by one that was in force before.
+func (a *auditor) accept(note []byte) (*policy.Verified, error) {
+	v, err := a.cfg.Policy.Verify(note)
+	for _, older := range a.cfg.Older {
+		if err == nil {
+			break
+		}
+		if was, olderErr := older.Verify(note); olderErr == nil {
+			return was, nil
+		}
+	}
+	return v, err
 }
 
 func parseNote(note []byte) (checkpoint.Checkpoint, error) {
@@ -212,7 +226,7 @@ func (a *auditor) remember() error {
 		notes = append(notes, seen.Note)
 	}
 	for _, note := range notes {
-		v, err := a.cfg.Policy.Verify(note)
+		v, err := a.accept(note)
 		if _, lacks := errors.AsType[*policy.QuorumError](err); err != nil && !lacks {
 			return fmt.Errorf("verifying what is known of the log: %w", err)
 		}
@@ -257,8 +271,13 @@ func (a *auditor) sequence(ctx context.Context, bundles <-chan chan *bundle) err
 		}
 	}
 	// What is left of the archive lies beyond the newest checkpoint, and pull judges it.
-	_, err := a.pull(ctx)
-	return err
+	if _, err := a.pull(ctx); err != nil {
+		return err
+	}
+	if a.last == 0 && a.size() > 0 {
+		a.findings.note("no archive of checkpoints was read", "when entries were logged is known by the newest checkpoint alone")
+	}
+	return nil
 }
 
 // take judges one bundle: its entries, one window of the archive after the
@@ -267,7 +286,10 @@ func (a *auditor) take(ctx context.Context, b *bundle) error {
 	start := b.index * tile.Width
 	end := min(start+tile.Width, a.size())
 	a.broken = a.broken || b.hashes == nil
-	a.blind = a.blind || b.leaves == nil
+	if b.leaves == nil {
+		a.blind = true
+		a.findings.note("entries are missing, so keys and enrolments were not judged", fmt.Sprintf("from %d on", start))
+	}
 	a.report.Bytes += b.bytes
 	for at := start; at < end; {
 		w, until, err := a.window(ctx, at)

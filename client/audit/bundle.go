@@ -159,7 +159,7 @@ func (a *auditor) find(ctx context.Context, c tile.Coord) ([]byte, tile.Coord, e
 	if c.Width == tile.Width || !errors.Is(err, fs.ErrNotExist) {
 		return b, c, err
 	}
-	try := []tile.Coord{c.Full()}
+	var try []tile.Coord
 	if a.dir != nil {
 		widths, err := a.dir.partials(c)
 		if err != nil {
@@ -171,7 +171,8 @@ func (a *auditor) find(ctx context.Context, c tile.Coord) ([]byte, tile.Coord, e
 			}
 		}
 	}
-	for _, at := range try {
+	// The full one last: a log in use takes partial ones away only once it is there.
+	for _, at := range append(try, c.Full()) {
 		if b, ferr := a.cfg.Log.Resource(ctx, at.Path()); ferr == nil || !errors.Is(ferr, fs.ErrNotExist) {
 			return b, at, ferr
 		}

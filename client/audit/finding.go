@@ -26,8 +26,8 @@ const (
 )
 
 var meanings = map[Rule]string{
-	Signature: "What is not signed, or falsely, was put there by somebody who does not have the key.",
-	Quorum:    "The log published a tree that the witnesses of this policy had not all seen. An older policy may have asked for others.",
+	Signature: "What is not signed, or falsely, was put there by somebody who does not have the key; or the log had other keys then, which an older policy has.",
+	Quorum:    "The log published a tree that the witnesses of this policy had not all seen; an older policy may have asked for others.",
 	Fork:      "The log signed two histories: what was shown to one reader was not shown to another.",
 	Rollback:  "This reader has seen more of the log than is here: it may be an old copy, or a log that takes something back.",
 	Root:      "The entries are not those that the log signed for: something was changed, added or taken away since.",

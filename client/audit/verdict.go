@@ -3,12 +3,14 @@ package audit
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"idlog/client/rules"
 	"idlog/client/trust"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
+	"idlog/proto/policy"
 	"idlog/proto/proof"
 	"idlog/proto/tile"
 )
@@ -92,7 +94,13 @@ func (a *auditor) accuse(claim evidence.Claim, parts ...evidence.Part) error {
 	if len(a.report.Evidence) == maxEvidence {
 		return nil
 	}
-	v, err := evidence.Judge(&evidence.Evidence{Claim: claim, Parts: parts}, a.cfg.Policy)
+	var v evidence.Verdict
+	err := errors.New("no policy")
+	for _, p := range append([]*policy.Policy{a.cfg.Policy}, a.cfg.Older...) {
+		if v, err = evidence.Judge(&evidence.Evidence{Claim: claim, Parts: parts}, p); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return nil // as of two trees that no witness cosigned both
 	}

@@ -28,6 +28,7 @@ type auditing struct {
 	s      *session.Session
 	heads  string
 	known  []string
+	older  []string
 	bar    *report.Bar
 	policy [32]byte // SHA-256 of the file
 }
@@ -53,7 +54,9 @@ was never logged: that is for receipts and for "idlog share".`,
 	}
 	cmd.Flags().StringVar(&a.heads, "heads", "", "folder of the checkpoint archive, where it is not beside the log's")
 	cmd.Flags().StringArrayVar(&a.known, "checkpoint", nil, "file of a checkpoint that you kept, which the log must continue; may be given again")
+	cmd.Flags().StringArrayVar(&a.older, "older-policy", nil, "policy of the time before the log changed its keys or witnesses; may be given again")
 	program.Files(cmd, "checkpoint", "checkpoint")
+	program.Files(cmd, "older-policy", "tlog-policy")
 	return cmd
 }
 
@@ -74,6 +77,13 @@ func (a *auditing) run(ctx context.Context, where string) error {
 			return fmt.Errorf("reading the checkpoint that you kept: %w", err)
 		}
 		cfg.Known = append(cfg.Known, b)
+	}
+	for _, file := range a.older {
+		p, _, err := session.ReadPolicy(file)
+		if err != nil {
+			return err
+		}
+		cfg.Older = append(cfg.Older, p)
 	}
 	if err := a.open(&cfg, where); err != nil {
 		return err
