@@ -169,10 +169,10 @@ func TestServeTwoLogs(t *testing.T) {
 	if next.GetIndex() != first.GetIndex()+1 {
 		t.Errorf("the next event is at %d", next.GetIndex())
 	}
+	d.stop()
 	if text := d.errs.String(); strings.Contains(text, "u-1") {
 		t.Errorf("the log of the server names a person: %s", text)
 	}
-	d.stop()
 }
 
 // joinConfigs makes one configuration of those of some folders.

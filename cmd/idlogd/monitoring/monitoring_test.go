@@ -41,7 +41,7 @@ func TestAlerts(t *testing.T) {
 	if err := yaml.Unmarshal(monitoring.Rules, &rules); err != nil {
 		t.Fatal(err)
 	}
-	tests := read(t, "rules_test.yaml")
+	tests, guide := read(t, "rules_test.yaml"), read(t, "../../../log/OPERATING.md")
 	for _, r := range rules.Groups[0].Rules {
 		if s := r.Labels["severity"]; s != "page" && s != "ticket" {
 			t.Errorf("%s has severity %q", r.Alert, s)
@@ -50,6 +50,9 @@ func TestAlerts(t *testing.T) {
 			if r.Annotations[a] == "" {
 				t.Errorf("%s has no %s", r.Alert, a)
 			}
+		}
+		if !strings.Contains(guide, "\n### "+r.Alert+"\n") {
+			t.Errorf("the operating guide has no section %s", r.Alert)
 		}
 		if want := "log/OPERATING.md#" + strings.ToLower(r.Alert); r.Annotations["runbook"] != want {
 			t.Errorf("the runbook of %s is %q, not %q", r.Alert, r.Annotations["runbook"], want)
