@@ -72,6 +72,7 @@ func copyFile(from, to string, size int64) error {
 // goroutine.
 type View struct {
 	segments segments
+	last     int64    // number of the last segment
 	next     int64    // the segment before those that were read; 0 when all were
 	places   []placed // what those that were read say, ascending by index
 }
@@ -85,16 +86,14 @@ type placed struct {
 // OpenView opens the journal in a folder; one without a journal is an error.
 func OpenView(dir string) (*View, error) {
 	v := &View{segments: segments{dir: dir}}
-	for {
-		_, err := os.Stat(v.segments.name(v.next + 1))
-		if errors.Is(err, fs.ErrNotExist) && v.next > 0 {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading journal: %w", err)
-		}
-		v.next++
+	var err error
+	if v.next, err = v.segments.count(); err == nil && v.next == 0 {
+		err = fmt.Errorf("%s: %w", v.segments.name(1), fs.ErrNotExist)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("reading journal: %w", err)
+	}
+	v.last = v.next
 	for len(v.places) == 0 && v.next > 0 {
 		if err := v.load(); err != nil {
 			return nil, fmt.Errorf("reading journal: %w", err)
@@ -107,7 +106,7 @@ func OpenView(dir string) (*View, error) {
 // needs its newest entries.
 func (v *View) load() error {
 	var places []placed
-	_, err := v.segments.scanSegment(at(v.next, 0), func(_ position, kind byte, body []byte) error {
+	_, err := v.segments.scanSegment(at(v.next, 0), v.next == v.last, func(_ position, kind byte, body []byte) error {
 		if kind != kindPlace {
 			return nil
 		}

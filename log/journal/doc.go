@@ -24,6 +24,7 @@
 // big-endian, with the bodies
 //
 //	"O" u64 number of the segment                     first of each segment
+//	"G" u64 position of the record                     what is written at once begins with it
 //	"R" a row, see appendRow
 //	"P" u64 index, positions of rows, see appendPlace  they stand there, one after the other
 //
@@ -31,11 +32,14 @@
 // has what the segments say up to some record, which it names, and no journal of
 // its own: Open reads from that record on. Without it Open reads everything, so
 // that a copy of the segments, each copied after those before it, is a backup,
-// also of a journal in use.
+// also of a journal in use. One that knows more than the segments say is refused:
+// they are an older copy, and what they lack was promised.
 //
-// A record that ends beyond the last segment, or that a sector of zeros follows,
-// was torn by a crash: nobody was told of it, and it is cut off. Any other
-// deviation is corruption and is refused.
+// A record that ends beyond the last segment, or of which a sector is zero, or
+// the end and all behind it, was torn by a crash if no "G" comes after it: it is of
+// the last write, nobody was told of it, and it is cut off. Any other deviation is
+// corruption and is refused. That a disk lost the end of the segments, or a sector
+// of the last write, is known only if the index has seen it.
 //
 // Specification: SPEC 2.10, F29, F30, F31.
 //

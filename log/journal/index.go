@@ -21,7 +21,8 @@ import (
 //
 //	k || key       -> u64 position, u64 index
 //	c || u64 position -> nothing; a control row
-//	a              -> u64 position from which Open reads on, u64 cursor
+//	a              -> u64 position from which Open reads on, u64 cursor, u64 position up to which
+//	                  it knows the segments
 const (
 	keyRow     = 'k'
 	keyControl = 'c'
@@ -62,36 +63,44 @@ func pair(a position, b int64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(a)), uint64(b))
 }
 
-// two returns what stands under a key as pair made it, zeros if there is nothing.
-func (x index) two(key []byte) (a position, b int64, err error) {
+// numbers reads as many numbers as there are from under a key, none if nothing is there.
+func (x index) numbers(key []byte, into ...*uint64) error {
 	v, closer, err := x.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, 0, nil
+		return nil
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("reading index: %w", err)
+		return fmt.Errorf("reading index: %w", err)
 	}
-	if len(v) != 16 {
-		return 0, 0, errors.Join(errRow, closer.Close())
+	if len(v) != 8*len(into) {
+		return errors.Join(errRow, closer.Close())
 	}
-	a, b = position(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
-	return a, b, closer.Close()
+	for i := range into {
+		*into[i] = binary.BigEndian.Uint64(v[8*i:])
+	}
+	return closer.Close()
 }
 
 // find returns where the row of a key is; zero if it is not there.
 func (x index) find(key leaf.Hash) (spot, error) {
-	row, index, err := x.two(append([]byte{keyRow}, key[:]...))
-	return spot{row: row, index: index}, err
+	var row, index uint64
+	err := x.numbers(append([]byte{keyRow}, key[:]...), &row, &index)
+	return spot{row: position(row), index: int64(index)}, err
 }
 
-// applied returns from where segments are to be read, and the cursor there.
-func (x index) applied() (from position, cursor int64, err error) { return x.two([]byte{keyApplied}) }
+// applied returns from where segments are to be read, the cursor that is known
+// before, and up to where the segments are known.
+func (x index) applied() (from position, cursor int64, end position, err error) {
+	var f, c, e uint64
+	err = x.numbers([]byte{keyApplied}, &f, &c, &e)
+	return position(f), int64(c), position(e), err
+}
 
 // add takes rows that have got their index, and what is then true: the cursor,
-// and from where a restart reads on.
-func (x index) add(rows map[leaf.Hash]spot, cursor int64, from position) error {
+// from where a restart reads on, and how long the segments are.
+func (x index) add(rows map[leaf.Hash]spot, cursor int64, from, end position) error {
 	b := x.db.NewBatchWithSize(64 * len(rows))
-	err := b.Set([]byte{keyApplied}, pair(from, cursor), nil)
+	err := b.Set([]byte{keyApplied}, binary.BigEndian.AppendUint64(pair(from, cursor), uint64(end)), nil)
 	// In their order they go in several times as fast.
 	keys := slices.SortedFunc(maps.Keys(rows), func(a, b leaf.Hash) int { return bytes.Compare(a[:], b[:]) })
 	row := make([]byte, 1+32)

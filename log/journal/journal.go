@@ -148,7 +148,7 @@ func Open(dir string, logger *slog.Logger) (*Journal, error) {
 // load reads what the database does not have yet, and takes into memory the rows
 // without index. If we die within it, the next Open does the same.
 func (j *Journal) load() error {
-	from, cursor, err := j.index.applied()
+	from, cursor, known, err := j.index.applied()
 	if err != nil {
 		return err
 	}
@@ -168,13 +168,20 @@ func (j *Journal) load() error {
 			j.order = append(j.order, r)
 			return nil
 		case kindPlace:
-			return j.loadPlace(p, body, open)
+			return j.loadPlace(body, open)
+		case kindGroup:
+			// What stands before it is durable. This may not be: see renew.
+			j.segments.last = p
+			return j.spill(p, freshRows)
 		default:
 			return errRow
 		}
 	})
 	if err != nil {
 		return err
+	}
+	if end < known {
+		return j.segments.corrupt(end, "it ends here, and the index beside it knows of more")
 	}
 	for _, r := range j.order {
 		if r.Index() >= 0 {
@@ -190,7 +197,7 @@ func (j *Journal) load() error {
 
 // loadPlace takes over what a record says of the rows that are open. The others
 // have their index already.
-func (j *Journal) loadPlace(p position, body []byte, open map[position]*Row) error {
+func (j *Journal) loadPlace(body []byte, open map[position]*Row) error {
 	first, rows, err := parsePlace(body)
 	if err != nil {
 		return err
@@ -211,11 +218,10 @@ func (j *Journal) loadPlace(p position, body []byte, open map[position]*Row) err
 			j.fresh[r.Key] = spot{pos, r.Index(), r.Control}
 		}
 	}
-	if known {
-		return nil
+	if !known {
+		j.cursor = cursor
 	}
-	j.cursor = cursor
-	return j.spill(p, freshRows)
+	return nil
 }
 
 // oldest returns the position of the first row without index, or else, what
@@ -235,7 +241,13 @@ func (j *Journal) oldest(end position) position {
 // be called from then on.
 func (j *Journal) Close() error {
 	j.commit <- struct{}{}
-	err := j.spill(j.segments.end, 1) // so that the next Open need not read it again
+	j.mu.Lock()
+	failed := j.failed
+	j.mu.Unlock()
+	var err error
+	if failed == nil { // else nobody knows what is durable
+		err = j.spill(j.segments.end, 1) // so that the next Open need not read it again
+	}
 	if err := errors.Join(err, j.index.db.Close(), j.segments.file.Close()); err != nil {
 		return fmt.Errorf("closing journal: %w", err)
 	}

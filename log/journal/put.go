@@ -104,7 +104,7 @@ func (j *Journal) commitGroup(puts []*put) error {
 	if err != nil {
 		return err
 	}
-	g := group{j: j, to: to, buf: j.buf[:0], rows: make(map[leaf.Hash]*Row)}
+	g := group{j: j, to: to, buf: appendGroup(j.buf[:0], to), rows: make(map[leaf.Hash]*Row)}
 	for _, p := range puts {
 		if err := g.add(p); err != nil {
 			return err
@@ -113,8 +113,8 @@ func (j *Journal) commitGroup(puts []*put) error {
 	if j.buf = g.buf; cap(j.buf) > maxBuffer {
 		j.buf = nil
 	}
-	if len(g.buf) == 0 {
-		return nil
+	if len(g.buf) == groupSize {
+		return nil // all of it was there
 	}
 	j.segments.end = g.end()
 	// If we die before this returns, none of it was told to anybody, and some of
@@ -230,7 +230,7 @@ func (j *Journal) spill(end position, least int) error {
 	if len(j.fresh) < least {
 		return nil
 	}
-	if err := j.index.add(j.fresh, j.cursor, j.oldest(end)); err != nil {
+	if err := j.index.add(j.fresh, j.cursor, j.oldest(end), end); err != nil {
 		return err
 	}
 	// If we die before the database has written it, Open finds all of it in the

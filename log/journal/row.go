@@ -37,6 +37,11 @@ func appendBytes[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
+// appendGroup appends the record that a group begins with.
+func appendGroup(b []byte, p position) []byte {
+	return appendRecord(b, kindGroup, func(b []byte) []byte { return binary.BigEndian.AppendUint64(b, uint64(p)) })
+}
+
 // parseRow keeps nothing of b, of which payload and raw are parts.
 func parseRow(b []byte, p position) (r *Row, payload, raw []byte, err error) {
 	if len(b) < 65 {
@@ -96,6 +101,9 @@ func parsePlace(b []byte) (first int64, rows []position, err error) {
 		}
 		last, b = last+position(distance), b[n:]
 		rows = append(rows, last)
+	}
+	if first < 0 || first+int64(len(rows)) < first {
+		return 0, nil, errRow
 	}
 	return first, rows, nil
 }

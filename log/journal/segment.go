@@ -7,20 +7,22 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"idlog/log/internal/atomicfile"
 )
 
 const (
 	kindOpen  = 'O'
+	kindGroup = 'G'
 	kindRow   = 'R'
 	kindPlace = 'P'
 
 	recordHead = 13
 	maxBody    = 64 << 20
+	groupSize  = recordHead + 8
 	sector     = 512 // what a disk writes whole or not at all
 )
 
@@ -87,18 +89,54 @@ func record(data []byte) (kind byte, body []byte, torn bool, problem string) {
 	return data[0], body, false, ""
 }
 
-// hasHole reports whether a sector of data, which begins at an offset of its
-// file, is zero: what a file system leaves where a write did not get to. No
-// record begins with zero, and none of ours holds so many.
+// hasHole reports whether the first record of data, which begins at an offset of
+// its file, has what a file system leaves where a write did not get to: a sector
+// of zeros, or a last byte that is zero as all is behind it. Records do not hold
+// so many zeros. Of one whose length is not to be believed only the head is looked
+// at, so that what a later write lacks does not excuse it.
 func hasHole(data []byte, offset int64) bool {
-	for len(data) > 0 {
-		n := min(sector-int(offset%sector), len(data))
-		if len(bytes.TrimLeft(data[:n], "\x00")) == 0 {
+	length := int64(recordHead)
+	if size, _, problem := parseHead(data[:recordHead]); problem == "" {
+		length += size
+	}
+	for from := int64(0); from < length; {
+		to := min(from+sector-(offset+from)%sector, int64(len(data)))
+		if isZero(data[from:to]) {
 			return true
 		}
-		data, offset = data[n:], offset+int64(n)
+		from = to
+	}
+	return isZero(data[length-1:])
+}
+
+func isZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
+
+// hasGroup reports whether a group begins within data, which begins at a
+// position: what stands before it was durable before it was written.
+func hasGroup(data []byte, p position) bool {
+	for i := range data {
+		if data[i] != kindGroup {
+			continue
+		}
+		kind, body, _, problem := record(data[i:min(i+groupSize, len(data))])
+		if problem == "" && misplaced(p+position(i), kind, body) == "" {
+			return true
+		}
 	}
 	return false
+}
+
+// misplaced says what is wrong with the place of a record, if it tells that.
+func misplaced(p position, kind byte, body []byte) string {
+	switch {
+	case (kind == kindOpen) != (p.offset() == 0):
+		return "the first record, and no other, names the segment"
+	case kind == kindOpen && (len(body) != 8 || binary.BigEndian.Uint64(body) != uint64(p.segment())):
+		return "it is another segment"
+	case kind == kindGroup && (len(body) != 8 || binary.BigEndian.Uint64(body) != uint64(p)):
+		return "it was written to another place"
+	}
+	return ""
 }
 
 // segments are the files of a journal.
@@ -107,9 +145,28 @@ type segments struct {
 	full int64    // how long a segment gets before another one begins
 	file *os.File // the last one
 	end  position // of what was given to write; owned by the holder of the journal's token
+	last position // of the newest group that scan came by; zero if none
 }
 
 func (s *segments) name(n int64) string { return filepath.Join(s.dir, fmt.Sprintf("%08d.rows", n)) }
+
+// count returns how many segments there are. That one of them is missing is an error.
+func (s *segments) count() (int64, error) {
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	last := int64(0)
+	for _, f := range files { // in the order of their names
+		if !strings.HasSuffix(f.Name(), ".rows") {
+			continue
+		}
+		if last++; f.Name() != filepath.Base(s.name(last)) {
+			return 0, &CorruptError{s.name(last), "it is missing, and later segments are there"}
+		}
+	}
+	return last, nil
+}
 
 // create makes a segment without rows, durably: it appears with its first record
 // in it, so if we die within it there is a whole segment or none.
@@ -128,15 +185,29 @@ func (s *segments) open(end position) error {
 	if err != nil {
 		return fmt.Errorf("opening a segment: %w", err)
 	}
-	// What we build on must be durable, also if the process died before it
-	// synced what it had written.
-	if err := errors.Join(f.Truncate(end.offset()), f.Sync()); err != nil {
+	if err := errors.Join(f.Truncate(end.offset()), s.renew(f, end), f.Sync()); err != nil {
 		return errors.Join(fmt.Errorf("opening a segment: %w", err), f.Close())
 	}
 	if s.file != nil {
 		err = s.file.Close()
 	}
 	s.file, s.end = f, end
+	return err
+}
+
+// renew writes the newest group again, as it is. What we build on must be
+// durable, also if the process died before it synced the group, or because it
+// could not: after a sync that failed, the next one says nothing of what was
+// lost, and reading finds it in memory all the same.
+func (s *segments) renew(f *os.File, end position) error {
+	if s.last == 0 || s.last.segment() != end.segment() {
+		return nil
+	}
+	group := make([]byte, end-s.last)
+	if _, err := f.ReadAt(group, s.last.offset()); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(group, s.last.offset())
 	return err
 }
 
@@ -175,7 +246,9 @@ func (s *segments) read(p position, kind byte) ([]byte, error) {
 	}
 	defer f.Close()
 	head := make([]byte, recordHead)
-	if _, err := f.ReadAt(head, p.offset()); err != nil {
+	if _, err := f.ReadAt(head, p.offset()); errors.Is(err, io.EOF) {
+		return nil, s.corrupt(p, "it is shorter than it was")
+	} else if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
 	}
 	size, sum, problem := parseHead(head)
@@ -186,7 +259,9 @@ func (s *segments) read(p position, kind byte) ([]byte, error) {
 		return nil, s.corrupt(p, problem)
 	}
 	body := make([]byte, size)
-	if _, err := f.ReadAt(body, p.offset()+recordHead); err != nil {
+	if _, err := f.ReadAt(body, p.offset()+recordHead); errors.Is(err, io.EOF) {
+		return nil, s.corrupt(p, "it is shorter than it was")
+	} else if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
 	}
 	if crc32.Checksum(body, castagnoli) != sum {
@@ -202,20 +277,20 @@ func (s *segments) corrupt(p position, problem string) error {
 // scan calls take with every record from a position on, and returns where the
 // last one ends. What take gets is not to be kept.
 func (s *segments) scan(from position, take func(position, byte, []byte) error) (end position, err error) {
+	last, err := s.count()
+	if err != nil {
+		return 0, err
+	}
 	for n := from.segment(); ; n++ {
-		if end, err = s.scanSegment(at(n, from.offset()), take); err != nil {
-			return 0, err
-		}
-		if _, err := os.Stat(s.name(n + 1)); errors.Is(err, fs.ErrNotExist) {
-			return end, nil
-		} else if err != nil {
-			return 0, err
+		if end, err = s.scanSegment(at(n, from.offset()), n == last, take); err != nil || n >= last {
+			return end, err
 		}
 		from = 0
 	}
 }
 
-func (s *segments) scanSegment(from position, take func(position, byte, []byte) error) (position, error) {
+// scanSegment is scan of one segment. That of the last one may end torn.
+func (s *segments) scanSegment(from position, last bool, take func(position, byte, []byte) error) (position, error) {
 	f, err := os.Open(s.name(from.segment()))
 	if err != nil {
 		return 0, err
@@ -233,17 +308,11 @@ func (s *segments) scanSegment(from position, take func(position, byte, []byte) 
 	p := from
 	for rest := data; len(rest) > 0; rest = data[p.offset()-from.offset():] {
 		kind, body, torn, problem := record(rest)
-		if problem != "" && (torn || hasHole(rest, p.offset())) && p.offset() > 0 {
-			_, err := os.Stat(s.name(p.segment() + 1))
-			if errors.Is(err, fs.ErrNotExist) {
-				return p, nil
-			}
+		if problem != "" && last && p.offset() > 0 && (torn || hasHole(rest, p.offset())) && !hasGroup(rest, p) {
+			return p, nil
 		}
-		if problem == "" && (kind == kindOpen) != (p.offset() == 0) {
-			problem = "the first record, and no other, names the segment"
-		}
-		if problem == "" && kind == kindOpen && (len(body) != 8 || binary.BigEndian.Uint64(body) != uint64(p.segment())) {
-			problem = "it is another segment"
+		if problem == "" {
+			problem = misplaced(p, kind, body)
 		}
 		if problem != "" {
 			return 0, s.corrupt(p, problem)

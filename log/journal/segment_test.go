@@ -168,6 +168,7 @@ func TestDamaged(t *testing.T) {
 		"the last is empty":  func(names []string) error { return os.Truncate(names[len(names)-1], 0) },
 		"one is missing":     func(names []string) error { return os.Rename(names[len(names)-1], names[1]) },
 		"they are mixed up":  func(names []string) error { return os.Rename(names[0], names[len(names)-1]) },
+		"the second is gone": func(names []string) error { return os.Remove(names[1]) },
 	} {
 		dir := filled(t, 100, 60)
 		if err := errors.Join(os.RemoveAll(filepath.Join(dir, "index")), damage(segments(t, dir))); err != nil {
