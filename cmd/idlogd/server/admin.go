@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -99,6 +100,22 @@ func (a *admin) ready(w http.ResponseWriter, r *http.Request) {
 		text.WriteString("not ready\n")
 	}
 	answer(w, status, text.String())
+}
+
+// onThisMachine refuses what a foreign web page makes a browser on this machine send: its Host is a name that was rebound to
+// this machine.
+func onThisMachine(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			answer(w, http.StatusForbidden, "ask 127.0.0.1 or localhost: another name may be somebody else's\n")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

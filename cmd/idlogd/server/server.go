@@ -154,11 +154,11 @@ func (s *running) run(ctx context.Context) error {
 	})
 	all.Go(func() error {
 		a := &admin{instances: s.instances, registry: s.registry, draining: ctx, level: s.level, usual: s.usual}
-		conf := s.tls.Config()
+		conf, h := s.tls.Config(), a.handler()
 		if serve.Loopback(s.conf.Listen.Admin) {
-			conf = nil
+			conf, h = nil, onThisMachine(h)
 		}
-		h := counted(s.registry, "admin", a.handler())
+		h = counted(s.registry, "admin", h)
 		return serve.HTTPDraining(life, s.admin, conf, h, s.logger, time.Second)
 	})
 	addresses := map[string]string{"grpc": s.grpc.Addr().String(), "http": s.http.Addr().String(), "admin": s.admin.Addr().String()}
