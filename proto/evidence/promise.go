@@ -142,9 +142,13 @@ func (m *promise) absent(first, last, hashes []byte, p *policy.Policy) (Verdict,
 	} else if err := m.missing(hashes, 0, [32]byte{}, late); err != nil {
 		return Verdict{}, err
 	}
+	among := "them"
+	if size > 0 {
+		among = fmt.Sprintf("those from %d on, which are all that could be it", size)
+	}
 	return Verdict{Proven: true, Accused: m.origin, Statement: fmt.Sprintf(
-		"log %s promised the leaf %s by %s. Witnesses saw the log later, with %d entries, and it is in none of those since %d, which are all that could hold it",
-		m.origin, leafText(m.Leaf), stamp(m.Deadline), late.Checkpoint.Size, size)}, nil
+		"log %s promised the leaf %s by %s. Witnesses saw the log later, with %d entries, and it is none of %s",
+		m.origin, leafText(m.Leaf), stamp(m.Deadline), late.Checkpoint.Size, among)}, nil
 }
 
 // missing verifies the roots of the perfect subtrees of the first n entries and the leaf hash of every later one against
