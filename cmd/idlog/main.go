@@ -49,7 +49,7 @@ func command(s *session.Session, getenv func(string) string) *cobra.Command {
 
 Data goes to standard output, all else to standard error; --json makes both JSON, one object a line. Exit codes:
 0 done, 1 error, 2 usage, 3 does not verify, 4 not found, 5 unavailable, 6 not allowed, 7 too few witnesses,
-8 too old, 9 exists already, 130 interrupted.`,
+8 too old, 9 exists already, 75 the disk failed, 130 interrupted.`,
 		Example: `  idlog submit events.ndjson --server 127.0.0.1:7443 -p policy.tlog-policy --source okta --format okta
   idlog get 42 --server 127.0.0.1:7443 -p policy.tlog-policy
   idlog verify 42.idlog-disclosure -p policy.tlog-policy`,

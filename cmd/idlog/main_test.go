@@ -12,8 +12,10 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"idlog/client/clienttest"
+	"idlog/cmd/idlog/session"
 )
 
 // TestMain lets the scripts run this test binary as idlog.
@@ -123,4 +125,22 @@ func commands(op *clienttest.Operator) map[string]func(ts *testscript.TestScript
 			ts.Check(os.WriteFile(name, b, 0o600))
 		},
 	}
+}
+
+// TestHelp holds every command to help with an example that fits one screen.
+func TestHelp(t *testing.T) {
+	const screen = 50 // lines of a window
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+		if n := strings.Count(c.UsageString()+c.Long, "\n"); n > screen {
+			t.Errorf("the help of %s has %d lines", c.CommandPath(), n)
+		}
+		if c.Short == "" || c.Example == "" && !c.HasSubCommands() {
+			t.Errorf("%s does not say what it is for, or has no example", c.CommandPath())
+		}
+	}
+	visit(command(&session.Session{}, func(string) string { return "" }))
 }

@@ -21,6 +21,7 @@ import (
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
+	"idlog/proto/checkpoint"
 )
 
 // auditing is one run of the command.
@@ -75,6 +76,9 @@ func (a *auditing) run(ctx context.Context, where string) error {
 		b, err := session.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("reading the checkpoint that you kept: %w", err)
+		}
+		if _, _, err := checkpoint.Split(b); err != nil {
+			return serve.Usagef("%s is no checkpoint: %w", file, err)
 		}
 		cfg.Known = append(cfg.Known, b)
 	}

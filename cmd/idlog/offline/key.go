@@ -64,6 +64,7 @@ func keyShow(s *session.Session) *cobra.Command {
 	return &cobra.Command{
 		Use:               "show FILE",
 		Short:             "Print the public key of a private one",
+		Example:           "  idlog key show witness.key > witness.vkey",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: program.FileArgs("key"),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -17,6 +17,7 @@ func Policy(s *session.Session) *cobra.Command {
 	return program.Group("policy", "Read policies", &cobra.Command{
 		Use:               "check FILE",
 		Short:             "Read a tlog-policy strictly and say what it asks for",
+		Example:           "  idlog policy check policy.tlog-policy",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: program.FileArgs("tlog-policy"),
 		RunE:              func(_ *cobra.Command, args []string) error { return policyCheck(s, args[0]) },

@@ -18,7 +18,9 @@ func Checkpoint(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "checkpoint",
 		Short: "Fetch the newest checkpoint, verify it and print it as it is signed",
-		Args:  cobra.NoArgs,
+		Example: `  idlog checkpoint -o yesterday.checkpoint   # for idlog consistency, tomorrow
+  idlog checkpoint --follow --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !follow {
 				return s.With(cmd.Context(), func(ctx context.Context, c *client.Client) error {

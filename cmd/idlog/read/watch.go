@@ -14,7 +14,10 @@ func Watch(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Follow the log, verifying every entry",
-		Args:  cobra.NoArgs,
+		Example: `  idlog watch                       # what comes from now on
+  idlog watch --from 0 --json > everything.ndjson
+  idlog watch --from 100 --count 5 --fields`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.Client()
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,11 +62,15 @@ func (s *Session) Flags(root *cobra.Command, getenv func(string) string) {
 }
 
 // families lists the log families of the policy that is named so far.
-func (s *Session) families() (list []string) {
+func (s *Session) families() []string {
 	p, _, err := s.Trusted()
 	if err != nil {
 		return nil
 	}
+	return familiesOf(p)
+}
+
+func familiesOf(p *policy.Policy) (list []string) {
 	for _, l := range p.Logs {
 		family := l.Origin[:max(strings.LastIndexByte(l.Origin, '/'), 0)]
 		if family != "" && !slices.Contains(list, family) {
@@ -125,6 +130,15 @@ func (s *Session) Client() (*client.Client, error) {
 			Remedy: "--server HOST:PORT, or IDLOG_SERVER in the environment",
 		}
 	}
+	if _, _, err := net.SplitHostPort(s.Server); err != nil && !strings.Contains(s.Server, ":") {
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("--server %s has no port", s.Server), Remedy: "--server " + s.Server + ":7443"}
+	}
+	if families := familiesOf(p); s.Log == "" && len(families) > 1 || s.Log != "" && !slices.Contains(families, s.Log) {
+		return nil, &serve.ExitError{
+			Code: serve.CodeUsage, Err: fmt.Errorf("--log %q is no log of the policy %s, which has %d", s.Log, s.Policy, len(families)),
+			Remedy: "--log " + strings.Join(families, ", or "),
+		}
+	}
 	conf, err := s.TLS()
 	if err != nil {
 		return nil, err
@@ -143,7 +157,11 @@ func (s *Session) Trust() (*trust.State, error) {
 			Code: serve.CodeUsage, Err: fmt.Errorf("no folder for what was seen before"), Remedy: "--state DIR",
 		}
 	}
-	return trust.Open(s.State)
+	state, err := trust.Open(s.State)
+	if err != nil {
+		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err, Remedy: "--state DIR, a folder that you may write to"}
+	}
+	return state, nil
 }
 
 // With connects, calls f once, bounded by --timeout, and closes the connection.
