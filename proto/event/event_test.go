@@ -350,3 +350,21 @@ func FuzzFields(f *testing.F) {
 		}
 	})
 }
+
+// A buffer gives what Fields gives, of large events and of small ones, whatever it held before.
+func TestBuffer(t *testing.T) {
+	var b event.Buffer
+	for _, n := range []int{1, 100, 0, 400, 3} {
+		e := crowd(n, 3)
+		got, err := b.Fields(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(fieldsOf(t, e), got); diff != "" {
+			t.Errorf("%d targets (-Fields +Buffer.Fields):\n%s", n, diff)
+		}
+		if _, err := b.Fields(&eventv1.Event{}); err == nil {
+			t.Error("an event of nothing has fields")
+		}
+	}
+}

@@ -88,17 +88,20 @@ func Fields(e *eventv1.Event) ([]seal.Field, error) {
 	return b.Fields(e)
 }
 
-// Buffer is memory for the fields of one event at a time, for who reads many. Its zero value is ready.
+// Buffer is memory for the fields of one event at a time, for who reads many. It keeps that of ordinary events, at most
+// 32 KiB. Its zero value is ready.
 type Buffer struct {
 	fields []seal.Field
 	values []byte
 }
 
-// Fields is the function of that name. The result is in the buffer: the next call overwrites it.
+// Fields is the function of that name. The result is in the buffer: the next call may overwrite it.
 func (b *Buffer) Fields(e *eventv1.Event) ([]seal.Field, error) {
 	w := walker{collect: true, fields: b.fields[:0], values: b.values[:0]}
 	err := w.event(e)
-	b.fields, b.values = w.fields, w.values
+	if cap(w.fields) <= 256 && cap(w.values) <= 16<<10 {
+		b.fields, b.values = w.fields, w.values
+	}
 	if err != nil {
 		return nil, err
 	}
