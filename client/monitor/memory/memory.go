@@ -77,7 +77,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening memory: %w", err)
 	}
-	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, CacheSize: 64 << 20, MemTableSize: 64 << 20, Logger: quiet{logger}}
+	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, CacheSize: 32 << 20, MemTableSize: 32 << 20, Logger: quiet{logger}}
 	for i := range o.Levels {
 		// Nearly every question is about an event that is new.
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
