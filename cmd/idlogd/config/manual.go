@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -236,7 +237,7 @@ func (c *Config) print(b *strings.Builder, v reflect.Value, path, indent string,
 		case f.Kind() == reflect.Slice:
 			var items []string
 			for j := range f.Len() {
-				items = append(items, strconv.Quote(f.Index(j).String()))
+				items = append(items, strconv.Quote(anywhere(at, f.Index(j).String())))
 			}
 			c.line(b, at, fmt.Sprintf("%s%s: [%s]", indent, key, strings.Join(items, ", ")), all)
 		default:
@@ -245,7 +246,7 @@ func (c *Config) print(b *strings.Builder, v reflect.Value, path, indent string,
 				if text == "" {
 					continue
 				}
-				text = strconv.Quote(text)
+				text = strconv.Quote(anywhere(key, text))
 			}
 			if text != "" {
 				c.line(b, at, fmt.Sprintf("%s%s: %s", indent, key, text), all)
@@ -265,6 +266,17 @@ func (c *Config) printList(b *strings.Builder, f reflect.Value, at, key, indent 
 		c.print(&block, f.Index(j), join(at, strconv.Itoa(j)), indent+"    ", all)
 		b.WriteString(indent + "  - " + strings.TrimPrefix(block.String(), indent+"    "))
 	}
+}
+
+// anywhere is a value as it means the same wherever it stands: the name of a file becomes absolute, if the working directory
+// is known.
+func anywhere(key, value string) string {
+	if fileKeys[key] || strings.HasSuffix(key, ".keys.log") {
+		if full, err := filepath.Abs(value); err == nil {
+			return full
+		}
+	}
+	return value
 }
 
 // line writes one setting with where it comes from.

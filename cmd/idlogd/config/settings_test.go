@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -239,4 +240,21 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%v\n%s", err, c.Print(true))
 		}
 	})
+}
+
+// What is printed names its files so that it can stand in another folder.
+func TestPrintStandsAnywhere(t *testing.T) {
+	c, err := config.Parse("here/f.yaml", []byte(goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Parse("there/g.yaml", []byte(c.Print(false)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{again.Logs[0].Dir, again.Logs[0].Policy, again.Logs[0].Keys.Log[0], again.Logs[0].Keys.Master} {
+		if !filepath.IsAbs(name) || !strings.Contains(name, "/here/") {
+			t.Errorf("%s", name)
+		}
+	}
 }
