@@ -7,3 +7,9 @@ func SetSegmentSize(j *Journal, n int64) { j.segments.full = n }
 func AppendRecord(b []byte, kind byte, body []byte) []byte {
 	return appendRecord(b, kind, func(b []byte) []byte { return append(b, body...) })
 }
+
+// Pack and Unpack are how rows keep leaves without zero bytes.
+func Pack(leaf []byte) []byte { return appendPacked(nil, leaf) }
+
+// Unpack is the inverse of Pack, nil if there is none.
+func Unpack(b []byte) []byte { return unpacked(b) }

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -10,7 +12,10 @@ import (
 
 var errRow = errors.New("a record is malformed")
 
-const flagControl = 1
+const (
+	flagControl = 1
+	flagPacked  = 2 // the leaf is, see appendPacked
+)
 
 // appendRow encodes key || submission || u8 flags || principal || number of
 // needs || needs || leaf || payload || raw, where principal, leaf and payload have
@@ -22,13 +27,22 @@ func appendRow(b []byte, r *Row) []byte {
 	if r.Control {
 		flags |= flagControl
 	}
+	packed := bytes.IndexByte(r.Leaf, 0) < 0
+	if packed {
+		flags |= flagPacked
+	}
 	b = append(b, flags)
 	b = appendBytes(b, r.Principal)
 	b = binary.AppendUvarint(b, uint64(len(r.Needs)))
 	for i := range r.Needs {
 		b = append(b, r.Needs[i][:]...)
 	}
-	b = appendBytes(b, r.Leaf)
+	if packed {
+		var buf [1024]byte
+		b = appendBytes(b, appendPacked(buf[:0], r.Leaf))
+	} else {
+		b = appendBytes(b, r.Leaf)
+	}
 	b = appendBytes(b, r.Payload)
 	return append(b, r.Raw...)
 }
@@ -55,9 +69,14 @@ func parseRow(b []byte, p position) (r *Row, payload, raw []byte, err error) {
 			r.Needs = append(r.Needs, leaf.Hash(need))
 		}
 	}
-	r.Leaf = slices.Clone(d.bytes(d.uvarint()))
+	kept := d.bytes(d.uvarint())
 	payload, raw = d.bytes(d.uvarint()), d.b
 	if d.bad {
+		return nil, nil, nil, errRow
+	}
+	if b[64]&flagPacked == 0 {
+		r.Leaf = slices.Clone(kept)
+	} else if r.Leaf = unpacked(kept); r.Leaf == nil {
 		return nil, nil, nil, errRow
 	}
 	r.size = int64(len(r.Leaf))
@@ -74,6 +93,53 @@ func (s *segments) row(p position) (r *Row, payload, raw []byte, err error) {
 		return nil, nil, nil, s.corrupt(p, err.Error())
 	}
 	return r, payload, raw, nil
+}
+
+var hashes = base64.StdEncoding.Strict()
+
+const (
+	hashSize = 32
+	hashText = 44 // in base64, of which the last is '='
+)
+
+// appendPacked shortens a leaf without zero bytes: most of ours is hashes in
+// base64, each of which becomes a zero byte and the hash.
+func appendPacked(b, leaf []byte) []byte {
+	var hash [hashText]byte
+	for from := 0; ; {
+		end := bytes.IndexByte(leaf[from:], '=')
+		if end < 0 {
+			return append(b, leaf...)
+		}
+		end += from + 1
+		from = end
+		if end < hashText {
+			continue
+		}
+		n, err := hashes.Decode(hash[:], leaf[end-hashText:end])
+		if err != nil || n != hashSize {
+			continue
+		}
+		b = append(append(append(b, leaf[:end-hashText]...), 0), hash[:hashSize]...)
+		leaf, from = leaf[end:], 0
+	}
+}
+
+// unpacked is the inverse of appendPacked, nil if there is none.
+func unpacked(b []byte) []byte {
+	leaf := make([]byte, 0, len(b)*hashText/(1+hashSize)+1)
+	for {
+		text, rest, found := bytes.Cut(b, []byte{0})
+		leaf = append(leaf, text...)
+		if !found {
+			return leaf
+		}
+		if len(rest) < hashSize {
+			return nil
+		}
+		leaf = hashes.AppendEncode(leaf, rest[:hashSize])
+		b = rest[hashSize:]
+	}
 }
 
 // appendPlace encodes u64 index || the positions of the rows that stand from it
