@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"slices"
@@ -53,6 +54,14 @@ func openIndex(dir string, logger *slog.Logger, tell func(error)) (index, error)
 	}
 	db, err := database.Open(dir, o, logger, tell)
 	return index{db}, err
+}
+
+// remedy says what to do about an index that is not as it was written.
+func remedy(err error) error {
+	if pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the index is damaged, and the segments are whole without it: move the folder index away, and it is made again", err)
+	}
+	return err
 }
 
 func numbered(kind byte, n uint64) []byte {

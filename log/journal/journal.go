@@ -137,10 +137,11 @@ func Open(dir string, logger *slog.Logger) (*Journal, error) {
 	}
 	var err error
 	if j.index, err = openIndex(filepath.Join(dir, "index"), logger, func(err error) { _ = j.fail(err) }); err != nil {
-		return nil, fmt.Errorf("opening journal %s: %w", dir, err)
+		return nil, fmt.Errorf("opening journal %s: %w", dir, remedy(err))
 	}
 	if err := j.load(); err != nil {
-		return nil, fmt.Errorf("opening journal %s: %w", dir, errors.Join(err, j.index.db.Close()))
+		_ = j.index.db.Close() // nothing was told to it that the segments do not say
+		return nil, fmt.Errorf("opening journal %s: %w", dir, err)
 	}
 	return j, nil
 }
@@ -150,7 +151,7 @@ func Open(dir string, logger *slog.Logger) (*Journal, error) {
 func (j *Journal) load() error {
 	from, cursor, known, err := j.index.applied()
 	if err != nil {
-		return err
+		return remedy(err)
 	}
 	if from == 0 {
 		from = at(1, 0)

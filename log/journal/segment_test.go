@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -280,5 +281,31 @@ func TestManyRows(t *testing.T) {
 		if j.Cursor() != n {
 			t.Errorf("cursor %d, want %d", j.Cursor(), n)
 		}
+	}
+}
+
+// An index that is damaged is told from segments that are.
+func TestDamagedIndex(t *testing.T) {
+	for _, pattern := range []string{"*.sst", "MANIFEST-*"} {
+		dir := filled(t, 100, 60)
+		names, err := filepath.Glob(filepath.Join(dir, "index", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("files %v, %v", names, err)
+		}
+		for _, name := range names {
+			if err := flip(name, 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if j, err := journal.Open(dir, nil); err == nil {
+			j.Close()
+			t.Errorf("%s: opened", pattern)
+		} else if !strings.Contains(err.Error(), "the index is damaged") {
+			t.Errorf("%s: %v", pattern, err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, crashed(t, dir), 100, 60)
 	}
 }

@@ -34,7 +34,11 @@ func Open(dir string, o *pebble.Options, logger *slog.Logger, tell func(error)) 
 	db := &DB{tell: tell, failed: make(chan struct{})}
 	o.FormatMajorVersion = pebble.FormatNewest
 	o.Logger = log{logger, db}
-	o.EventListener = &pebble.EventListener{BackgroundError: db.fail}
+	o.EventListener = &pebble.EventListener{
+		BackgroundError: db.fail,
+		// It is called by whoever reads, who then gets an error as well.
+		DataCorruption: func(i pebble.DataCorruptionInfo) { db.fail(fmt.Errorf("%s is damaged: %w", i.Path, i.Details)) },
+	}
 	return db, db.do(func() (err error) {
 		db.DB, err = pebble.Open(dir, o)
 		return err

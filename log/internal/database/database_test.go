@@ -2,6 +2,9 @@ package database_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -93,3 +96,39 @@ func (u unsynced) fail() error {
 
 func (u unsynced) Sync() error     { return errors.Join(u.fail(), u.File.Sync()) }
 func (u unsynced) SyncData() error { return errors.Join(u.fail(), u.File.SyncData()) }
+
+// A block that is not as it was written is an error of who reads it, who goes on,
+// and of the database.
+func TestDamaged(t *testing.T) {
+	dir := t.TempDir()
+	db, err := database.Open(dir, &pebble.Options{}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := db.NewBatch()
+	if err := errors.Join(b.Set([]byte("key"), []byte("value"), nil), db.Commit(b, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("tables %v, %v", tables, err)
+	}
+	table, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	table[10] ^= 1
+	if err := os.WriteFile(tables[0], table, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 1)
+	if db, err = database.Open(dir, &pebble.Options{}, nil, func(err error) { told <- err }); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := db.Get([]byte("key")); !pebble.IsCorruptionError(err) {
+		t.Errorf("Get: %v", err)
+	}
+	if err := <-told; !errors.Is(err, database.ErrFailed) || !strings.Contains(err.Error(), tables[0]) {
+		t.Errorf("told %v, want %s", err, tables[0])
+	}
+}
