@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,8 +40,9 @@ best offline. The heads folder: it is what keeps a restored log from signing a
 second history, and a copy of it that is older than the log is worse than none.
 Keep it on a disk of its own that is mirrored, not backed up.
 
-Table files of the databases are linked where the folder is on the same disk,
-and copied where it is not. Copy the folder elsewhere from there.`,
+What does not change any more, such as full segments of the journal, is linked
+where the folder is on the same disk, and copied where it is not. A link is no
+second copy: take the folder to another disk from there.`,
 		Example: "  idlogd backup --config acme/idlogd.yaml --to /backup/acme\n  idlogd backup verify /backup/acme",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +56,11 @@ and copied where it is not. Copy the folder elsewhere from there.`,
 			dir, err := filepath.Abs(to)
 			if err != nil {
 				return fmt.Errorf("finding the folder: %w", err)
+			}
+			for _, own := range []string{l.Dir, l.Heads, l.Journal, l.Subjects} {
+				if own, err := filepath.Abs(own); err == nil && (dir == own || strings.HasPrefix(dir, own+"/")) {
+					return serve.Usagef("--to %s: it lies in %s, which is of the log itself; name a folder elsewhere", to, own)
+				}
 			}
 			bar := progress.New(env.Stderr)
 			defer bar.Clear()

@@ -14,9 +14,10 @@
 //	idlogd version
 //
 // Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a receipt did not
-// verify (dev), 5 unavailable, 7 quorum, 9 initialised already or not at all, 75
-// storage failed: nothing acknowledged is lost, look at the machine and start
-// again. `serve` and `dev` end with 0 at SIGTERM or SIGINT, when what was in
+// verify (dev) or a backup is damaged, 4 nothing of that name, 5 unavailable, 6 a
+// key file is open to others or a key must stay, 7 quorum, 9 initialised already
+// or not at all, 75 storage failed: nothing acknowledged is lost, look at the
+// machine and start again. `serve` and `dev` end with 0 at SIGTERM or SIGINT, when what was in
 // flight is answered.
 package main
 

@@ -260,7 +260,7 @@ func (m *maker) state(note []byte) error {
 }
 
 // add notes a file of the new state. The sum of one that was linked from the
-// same file as in the state before is known: databases never change a table.
+// same file as in the state before is known: only what never changes is linked.
 func (m *maker) add(name string) error {
 	rel, err := filepath.Rel(m.dir, name)
 	if err != nil {

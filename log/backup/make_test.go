@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"idlog/log/backup"
+	"idlog/log/journal"
+	"idlog/proto/leaf"
 )
 
 // A second backup into the folder of the first copies what is new, and takes away what is in it no longer.
@@ -54,6 +56,33 @@ func TestSecondBackup(t *testing.T) {
 	if third.Size != second.Size || third.Root != second.Root {
 		t.Errorf("a backup of the same tree is of size %d", third.Size)
 	}
+}
+
+// A segment of the journal that is full does not change: it is linked, and one that the backup before has is not read again.
+func TestFullSegmentsAreLinked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: -short")
+	}
+	w := newWorld(t)
+	w.start()
+	w.submit("ada", ids("a", 10)...)
+	payload := make([]byte, 8<<20)
+	for i := range 9 { // a segment has 64 MiB
+		_, err := w.journal.Put(t.Context(), []*journal.Row{{Key: leaf.Hash{0: 1, 1: byte(i)}, Leaf: fmt.Appendf(nil, "bulk %d", i), Payload: payload}})
+		must(t, err)
+	}
+	live, err := os.Stat(w.path("journal/00000001.rows"))
+	must(t, err)
+	for n := range 2 {
+		w.backup("backup")
+		copied, err := os.Stat(w.path(fmt.Sprintf("backup/state-%d/journal/00000001.rows", n+1)))
+		must(t, err)
+		if !os.SameFile(live, copied) {
+			t.Errorf("backup %d has a copy of a segment that is full", n+1)
+		}
+	}
+	_, err = os.Stat(w.path("backup/state-2/journal/00000002.rows"))
+	must(t, err)
 }
 
 // A log that takes events in while it is copied: what the copy has is whole, and what came later is in the next one.

@@ -1,10 +1,12 @@
 package keys_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,11 +35,31 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// template is a log that was initialised once: making one sets the logger of the whole process.
+var template string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "idlogd-keys-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			template = filepath.Join(dir, "acme")
+			_, err = instance.Init(context.Background(), instance.InitOptions{Dir: template, Family: family, Sources: []string{"app"}})
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t, filepath.Join(t.TempDir(), "acme")}
-	_, err := instance.Init(t.Context(), instance.InitOptions{Dir: s.dir, Family: family, Sources: []string{"app"}})
-	must(t, err)
+	if out, err := exec.Command("cp", "-a", template, s.dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	// A person has been here: what they wrote stays.
 	b, err := os.ReadFile(s.file())
 	must(t, err)
