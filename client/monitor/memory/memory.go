@@ -82,6 +82,9 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		// Nearly every question is about an event that is new.
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	// Who reads a block that is damaged gets an error; left to itself the database
+	// would end the process.
+	o.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}
 	db, err := pebble.Open(dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("opening memory %s: %w", dir, err)

@@ -2,8 +2,11 @@ package memory_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"idlog/client/monitor/memory"
@@ -70,5 +73,55 @@ func TestKeys(t *testing.T) {
 			t.Errorf("keys %d and %d are one", j, i)
 		}
 		seen[k] = i
+	}
+}
+
+// A table that is not as it was written is an error of who asks, and of nobody
+// else.
+func TestDamaged(t *testing.T) {
+	dir := t.TempDir()
+	s, err := memory.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := memory.Batch{Checked: 1000}
+	for i := range 1000 {
+		b.Learn(memory.Fields(hash(i)), memory.Place{Index: int64(i), Hash: hash(i)})
+	}
+	if err := errors.Join(s.Commit(&b), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err = memory.Open(dir, slog.New(slog.DiscardHandler)) // which makes a table of its journal
+	if err == nil {
+		err = s.Close()
+	}
+	tables, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("tables %v, %v", tables, err)
+	}
+	table, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	table[100] ^= 1
+	if err := os.WriteFile(tables[0], table, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = memory.Open(dir, slog.New(slog.DiscardHandler)); err != nil {
+		return // it is needed at once
+	}
+	defer s.Close()
+	failed := 0
+	for i := range 1000 {
+		p, ok, err := s.Find(&memory.Batch{}, memory.Fields(hash(i)))
+		switch {
+		case err != nil:
+			failed++
+		case !ok || p.Index != int64(i):
+			t.Fatalf("entry %d: %v, %v", i, p, ok)
+		}
+	}
+	if failed == 0 {
+		t.Error("nothing was damaged")
 	}
 }
