@@ -8,7 +8,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -60,6 +63,7 @@ type Vault struct {
 	lookup   leaf.Hash // key of the hash by which identifiers are found
 	epoch    tag.Key
 	vrf      *subject.VRFKey
+	newest   *os.File // see openNewest
 
 	enrolling measure.Timer // set by Register
 }
@@ -108,10 +112,40 @@ func Open(dir string, m Master, logger *slog.Logger) (*Vault, error) {
 		return nil, fmt.Errorf("opening vault %s: %w", dir, err)
 	}
 	v := &Vault{db: db}
-	if err := v.unlock(m); err != nil {
+	err = v.unlock(m)
+	if err == nil {
+		err = v.openNewest(filepath.Join(dir, newestName))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening vault %s: %w", dir, err), db.Close())
 	}
 	return v, nil
+}
+
+// newestName is a file beside the database with the leaf hash of an enrolment that
+// is in it, the newest, or one of those that came with it.
+const newestName = "newest"
+
+// openNewest looks whether that enrolment is there. To the database the end of its
+// own journal from a damaged record on is one that a crash tore off, though persons
+// in it were enrolled. After a crash of the machine the file may name an older
+// enrolment, or none; a copy of the vault has none.
+func (v *Vault) openNewest(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	var hash leaf.Hash
+	switch n, err := f.ReadAt(hash[:], 0); {
+	case err != nil && !errors.Is(err, io.EOF):
+		return errors.Join(err, f.Close())
+	case n == len(hash) && hash != leaf.Hash{}:
+		if _, err := v.Enrolment(hash); err != nil {
+			return errors.Join(fmt.Errorf("the last persons who were enrolled are lost: %w: the journal of its database is damaged; put the vault back from a copy, or remove %s to go on without them", err, name), f.Close())
+		}
+	}
+	v.newest = f
+	return nil
 }
 
 func (v *Vault) unlock(m Master) error {
@@ -160,7 +194,7 @@ func (v *Vault) Wait(ctx context.Context) error {
 
 // Close closes the database. Nothing else may be called from then on.
 func (v *Vault) Close() error {
-	if err := v.db.Close(); err != nil {
+	if err := errors.Join(v.newest.Close(), v.db.Close()); err != nil {
 		return fmt.Errorf("closing vault: %w", err)
 	}
 	return nil
@@ -187,6 +221,9 @@ type Enrolment struct {
 // look whether an identifier is enrolled already: that is the caller's to know,
 // for an identifier with two enrolments has two histories.
 func (v *Vault) Enrol(family string, received int64, ids []subject.Identifier) ([]*Enrolment, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	b := v.db.NewBatch()
 	made := make([]*Enrolment, len(ids))
 	for i, id := range ids {
@@ -203,6 +240,10 @@ func (v *Vault) Enrol(family string, received int64, ids []subject.Identifier) (
 		return nil, fmt.Errorf("enrolling: %w", err)
 	}
 	v.enrolling.Since(began)
+	// It is told, not promised: if we die before this, an older one is named.
+	if _, err := v.newest.WriteAt(made[len(made)-1].Hash[:], 0); err != nil {
+		return nil, fmt.Errorf("enrolling: %w", err)
+	}
 	return made, nil
 }
 

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -273,5 +274,51 @@ func BenchmarkSeal(b *testing.B) {
 		if _, _, err := v.Seal(leaf.Hash{7}, o, f, nil); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A bit that flips in the journal of the database is told, also where the
+// database takes what follows for torn: the persons there were enrolled.
+func TestDamagedJournal(t *testing.T) {
+	v, dir, m := create(t)
+	const persons = 20
+	id := func(i int) subject.Identifier { return subject.Email(fmt.Sprintf("p%d@acme.example", i)) }
+	for i := range persons {
+		if _, err := v.Enrol("log.example", 5, []subject.Identifier{id(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	journals, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(journals) != 1 {
+		t.Fatalf("journals %v, %v", journals, err)
+	}
+	whole, err := os.ReadFile(journals[0])
+	if err != nil || len(whole) < 5000 {
+		t.Fatalf("%d bytes, %v", len(whole), err)
+	}
+	for _, at := range []int{3, 8, 200, 2500, len(whole) / 2, len(whole) - 100} {
+		copied := filepath.Join(t.TempDir(), "subjects")
+		damaged := bytes.Clone(whole)
+		damaged[at] ^= 4
+		if err := errors.Join(os.CopyFS(copied, os.DirFS(dir)), os.WriteFile(filepath.Join(copied, filepath.Base(journals[0])), damaged, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		v, err := vault.Open(copied, m, nil)
+		if err != nil {
+			continue
+		}
+		for i := range persons {
+			if e, err := v.Current(id(i)); err != nil || e == nil {
+				t.Errorf("a bit of byte %d: opened without person %d, %v", at, i, err)
+				break
+			}
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	again := crashed(t, dir, m)
+	if e, err := again.Current(id(persons - 1)); err != nil || e == nil {
+		t.Errorf("the last person is %v, %v", e, err)
 	}
 }
