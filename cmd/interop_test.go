@@ -128,7 +128,7 @@ func TestForeignWitness(t *testing.T) {
 	readers := filepath.Join(acme, "policy.tlog-policy")
 	run(t, filepath.Join(bin, "idlog-witness"), "add-log", "--dir", filepath.Join(dir, "w"), "--logs", readers)
 	w.kill()
-	w = spawn(t, "witness", filepath.Join(dir, "w.again"), filepath.Join(bin, "idlog-witness"), "serve", "--dir", filepath.Join(dir, "w"), "--listen", w.addresses["http"])
+	spawn(t, "witness", filepath.Join(dir, "w.again"), filepath.Join(bin, "idlog-witness"), "serve", "--dir", filepath.Join(dir, "w"), "--listen", w.addresses["http"])
 	vkey, err := os.ReadFile(filepath.Join(acme, "log.vkey"))
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,16 @@ func (w *world) dieAt(kind string, after bool) *dying {
 	return d
 }
 
+// sameIn verifies that what was taken before came again, unchanged.
+func (d *dying) sameIn(t *testing.T, got *collected) {
+	t.Helper()
+	for _, f := range d.took {
+		if !slices.ContainsFunc(got.all(), func(g monitor.Finding) bool { return cmp.Equal(f, g) }) {
+			t.Errorf("it came in another form: %v", f)
+		}
+	}
+}
+
 // A finding that may not have arrived is delivered again under its id, even if
 // the log has meanwhile taken back what it showed; and nothing is passed over.
 func TestDeliveredAgain(t *testing.T) {
@@ -81,11 +91,7 @@ func TestDeliveredAgain(t *testing.T) {
 				t.Error("it was told as an old one")
 			}
 			want(t, got, "fork", "witness-fork")
-			for _, f := range d.took {
-				if !slices.ContainsFunc(got.all(), func(g monitor.Finding) bool { return cmp.Equal(f, g) }) {
-					t.Errorf("it came in another form: %v", f)
-				}
-			}
+			d.sameIn(t, got)
 			got, _, err = w.once()
 			if s := stopped(t, err); !s.Before || len(got.all()) != 0 {
 				t.Errorf("then: %v, %v", err, got.all())
@@ -101,6 +107,7 @@ func TestDeliveredAgain(t *testing.T) {
 			}
 			got, checked, err := w.once()
 			check(t, err)
+			d.sameIn(t, got)
 			kinds := got.kinds()
 			slices.Sort(kinds)
 			if diff := cmp.Diff([]string{"grammar", "received"}, slices.Compact(kinds)); diff != "" || checked != 11 {

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"idlog/client/monitor"
 	"idlog/client/trust"
 	"idlog/proto/checkpoint"
@@ -302,4 +304,43 @@ func truncated(l *prototest.Log, n int, cut int) []byte {
 		b = append(binary.BigEndian.AppendUint16(b, uint16(len(e))), e...)
 	}
 	return b[:len(b)-cut]
+}
+
+func want(t *testing.T, got *collected, kinds ...string) {
+	t.Helper()
+	if kinds == nil {
+		kinds = []string{}
+	}
+	if diff := cmp.Diff(kinds, got.kinds()); diff != "" {
+		t.Errorf("findings (-want +got):\n%s\n%v", diff, got.all())
+	}
+}
+
+// checked reads how far the cursor is, as anybody can.
+func (w *world) checked() int {
+	b, err := os.ReadFile(w.file("cursor"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	check(w.t, err)
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		fmt.Sscanf(line, "checked %d\n", &n)
+	}
+	return n
+}
+
+func (w *world) file(name string) string {
+	return filepath.Join(w.state, "monitor", "log.example%2Fid%2F1", name)
+}
+
+// fork returns a log that shares the first leaves with the world's, and is as
+// long.
+func (w *world) fork(shared int) *prototest.Log {
+	l := prototest.NewLog(origin, logKey)
+	l.Append(w.log.Leaves[:shared]...)
+	for i := shared; i < len(w.log.Leaves); i++ {
+		l.Append(event(w.t, fmt.Sprintf("fork %d", i), now()))
+	}
+	return l
 }
