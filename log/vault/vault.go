@@ -123,8 +123,9 @@ func Open(dir string, m Master, logger *slog.Logger) (*Vault, error) {
 }
 
 // newestName is a file beside the database with the leaf hash of an enrolment that
-// is in it, the newest, or one of those that came with it.
-const newestName = "newest"
+// is in it, the newest, or one of those that came with it. Who copies files in the
+// order of their names copies it first, so that it is never ahead of the others.
+const newestName = ".newest"
 
 // openNewest looks whether that enrolment is there. To the database the end of its
 // own journal from a damaged record on is one that a crash tore off, though persons
