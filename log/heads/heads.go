@@ -308,15 +308,28 @@ func (h *File) Start(now time.Time) error {
 		}
 		h.torn = false
 	}
-	if _, err := h.file.Seek(h.length, io.SeekStart); err != nil {
-		return err
-	}
-	// What we build on must be durable, also if the process died before it
-	// synced a record that it had written.
-	if err := h.file.Sync(); err != nil {
+	if err := h.renew(); err != nil {
 		return fmt.Errorf("syncing heads: %w", err)
 	}
 	return h.thin(now)
+}
+
+// renew writes the last segment again, as it is. What we build on must be durable,
+// also if the process died before it synced what it had written, or because it
+// could not: after a sync that failed, the next one says nothing of what was lost,
+// and reading finds it in memory all the same.
+func (h *File) renew() error {
+	b := make([]byte, h.length)
+	if _, err := h.file.ReadAt(b, 0); err != nil {
+		return err
+	}
+	if _, err := h.file.WriteAt(b, 0); err != nil {
+		return err
+	}
+	if _, err := h.file.Seek(h.length, io.SeekStart); err != nil {
+		return err
+	}
+	return h.file.Sync()
 }
 
 // Close closes the file. Nothing that was promised waits for it.
