@@ -62,9 +62,7 @@ func TestWhole(t *testing.T) {
 			if err != nil || !ok || seen.Size != int64(size) {
 				t.Errorf("remembered %v, %v, %v", seen.Size, ok, err)
 			}
-			site, err := audit.NewSite(b.serve(), nil)
-			b.check(err)
-			over := b.run(func(c *audit.Config) { c.Log, c.State, c.Workers = site, state, 8 })
+			over := b.run(func(c *audit.Config) { c.Log, c.State, c.Workers = site(t, b.serve()), state, 8 })
 			if got := found(over); got != nil {
 				t.Error(got)
 			}
@@ -402,10 +400,5 @@ func TestNothingToAudit(t *testing.T) {
 	b.check(err)
 	if _, err := audit.Run(t.Context(), audit.Config{Log: d, Policy: build(t).policy}); !errors.Is(err, policy.ErrNotSigned) {
 		t.Error(err)
-	}
-	for _, url := range []string{"log.example", "ftp://log.example", "https://", "http://log.example", "https://log.example?x", "https://log.example\n"} {
-		if s, err := audit.NewSite(url, nil); err == nil {
-			t.Errorf("NewSite(%q) = %v", url, s)
-		}
 	}
 }

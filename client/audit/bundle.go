@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"idlog/client/remote"
 	"idlog/client/rules"
 	"idlog/proto/leaf"
 	"idlog/proto/tile"
@@ -141,11 +142,15 @@ func (a *auditor) stored(ctx context.Context, c tile.Coord) ([][32]byte, error) 
 	return hashes[:c.Width], nil
 }
 
-// fetch is find with a finding in place of fs.ErrNotExist.
+// fetch is find with a finding in place of fs.ErrNotExist and remote.ErrTooLarge.
 func (a *auditor) fetch(ctx context.Context, c tile.Coord) ([]byte, tile.Coord, error) {
 	b, got, err := a.find(ctx, c)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		a.findings.add(Missing, c.Path(), "is not there")
+		return nil, c, nil
+	case errors.Is(err, remote.ErrTooLarge):
+		a.findings.add(Tile, got.Path(), "is larger than any tile")
 		return nil, c, nil
 	}
 	a.tiles.Add(1)

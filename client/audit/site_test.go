@@ -2,54 +2,65 @@ package audit_test
 
 import (
 	"errors"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"idlog/client/audit"
+	"idlog/client/remote"
+	"idlog/proto/tile"
 )
 
-// TestSite asks again where an answer may be another the next time, and not
-// where it is an answer.
-func TestSite(t *testing.T) {
-	var calls atomic.Int64
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := calls.Add(1)
-		switch {
-		case r.URL.Path == "/id/checkpoint" && n < 3:
-			w.WriteHeader(http.StatusServiceUnavailable)
-		case r.URL.Path == "/id/checkpoint":
-			w.Write([]byte("note"))
-		case r.URL.Path == "/id/tile/0/000":
-			w.WriteHeader(http.StatusForbidden)
-		default:
-			http.NotFound(w, r)
-		}
-	}))
-	defer s.Close()
-	site, err := audit.NewSite(s.URL+"/id/", nil)
+func site(t testing.TB, url string) audit.Site {
+	s, err := remote.New(url, remote.Config{Attempts: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := site.Newest(t.Context()); string(b) != "note" || err != nil {
-		t.Errorf("%q, %v", b, err)
+	return audit.Site{Site: s}
+}
+
+// TestSite audits a log whose server answers what no log is, and what is no
+// answer at all.
+func TestSite(t *testing.T) {
+	b := build(t)
+	b.fill(600)
+	b.publish(2, 300)
+	answers := make(map[string]func(http.ResponseWriter)) // by path, in place of the file
+	files := http.FileServer(http.Dir(b.dir))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f, ok := answers[r.URL.Path]; ok {
+			f(w)
+			return
+		}
+		files.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	log := site(t, s.URL)
+	large := func(w http.ResponseWriter) { w.Write(make([]byte, tile.MaxBundle+1)) }
+
+	answers["/tile/entries/000"] = large
+	answers["/archive/1"] = large
+	r := b.run(func(c *audit.Config) { c.Log = log })
+	want := []string{s.URL + "/archive/1: archive: it is larger than any checkpoint", "tile/entries/000: tile: is larger than any tile"}
+	if diff := cmp.Diff(want, found(r)); diff != "" {
+		t.Error(diff)
 	}
-	calls.Store(10)
-	_, err = site.Resource(t.Context(), "tile/0/000")
-	if status, ok := errors.AsType[*audit.StatusError](err); !ok || status.Code != http.StatusForbidden {
+	if want := "entries are missing, so keys and enrolments were not judged: from 0 on"; !slices.Contains(r.Notes, want) {
+		t.Error(r.Notes)
+	}
+
+	clear(answers)
+	answers["/tile/0/001"] = func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) }
+	_, err := audit.Run(t.Context(), audit.Config{Log: log, Policy: b.policy})
+	if status, ok := errors.AsType[*remote.StatusError](err); !ok || status.Code != http.StatusForbidden {
 		t.Error(err)
 	}
-	if _, err := site.Resource(t.Context(), "tile/0/001"); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-	if n := calls.Load(); n != 12 {
-		t.Errorf("asked %d times for what has an answer", n-10)
-	}
-	for h, err := range site.Heads(t.Context(), 1<<40) { // there is no archive
+	for h, err := range log.Heads(t.Context(), 1<<40) { // there is no archive
 		t.Error(h, err)
 	}
 }

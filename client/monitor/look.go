@@ -14,7 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
-	"idlog/client/monitor/remote"
+	"idlog/client/remote"
 	"idlog/client/trust"
 	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
@@ -64,7 +64,7 @@ func (m *Monitor) witnesses() error {
 		o := witness{name: w.Name, key: key}
 		if w.URL != "" {
 			// It is not the log's: neither its authority nor our certificate is.
-			if o.site, err = remote.New(w.URL, nil, 10*time.Second); err != nil {
+			if o.site, err = remote.New(w.URL, remote.Config{Timeout: 10 * time.Second}); err != nil {
 				m.logger.Warn("a witness will not be asked what it has seen", "witness", w.Name, "err", err)
 			}
 		}

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"idlog/client/monitor/memory"
-	"idlog/client/monitor/remote"
+	"idlog/client/remote"
 	"idlog/client/rules"
 	"idlog/client/trust"
 	"idlog/proto/checkpoint"
@@ -127,7 +127,7 @@ func Open(c Config) (*Monitor, error) {
 		return nil, fmt.Errorf("opening monitor: %w", err)
 	}
 	var err error
-	if m.site, err = remote.New(c.URL, c.TLS, c.Timeout); err != nil {
+	if m.site, err = remote.New(c.URL, remote.Config{TLS: c.TLS, Timeout: c.Timeout}); err != nil {
 		return nil, fmt.Errorf("opening monitor of %s: the log's URL: %w", m.origin, err)
 	}
 	if err := m.witnesses(); err != nil {

@@ -24,7 +24,7 @@ import (
 	"strings"
 	"time"
 
-	"idlog/client/monitor/remote"
+	"idlog/client/remote"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"idlog/client/monitor/remote"
+	"idlog/client/remote"
 	"idlog/client/monitor/webhook"
 )
 

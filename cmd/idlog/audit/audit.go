@@ -8,8 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlog/client/audit"
+	"idlog/client/remote"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
@@ -128,21 +129,24 @@ func (a *auditing) open(cfg *audit.Config, where string) error {
 	if err != nil {
 		return err
 	}
-	const atOnce = 16 // requests; what waits for a network does not use a core
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig, transport.MaxIdleConnsPerHost = conf, 2*atOnce
-	site, err := audit.NewSite(where, &http.Client{Transport: transport, Timeout: max(a.s.Timeout, 0)})
-	if err != nil {
-		return serve.Usagef("%w", err)
+	site, err := remote.New(where, remote.Config{TLS: conf, Timeout: a.s.Timeout, Attempts: 5})
+	if errors.Is(err, remote.ErrPlaintext) {
+		return &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("%s: %w", where, err), Remedy: "https"}
+	} else if err != nil {
+		return serve.Usagef("%q: %w", where, err)
 	}
-	cfg.Log, cfg.Workers = site, atOnce
+	cfg.Log, cfg.Workers = audit.Site{Site: site}, 16 // requests at once: what waits for a network does not use a core
 	return nil
 }
 
 // failed says what to do about an audit that could not be done.
 func (a *auditing) failed(err error, where string) error {
-	if _, ok := errors.AsType[*audit.StatusError](err); ok {
-		return &serve.ExitError{Code: serve.CodeUnavailable, Err: err, Remedy: "again later, or ask the log's operator"}
+	if status, ok := errors.AsType[*remote.StatusError](err); ok {
+		remedy := "again later, or ask the log's operator"
+		if status.Code < 400 {
+			remedy = "the URL that this one leads to"
+		}
+		return &serve.ExitError{Code: serve.CodeUnavailable, Err: err, Remedy: remedy}
 	}
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
@@ -279,8 +283,8 @@ func summary(r *audit.Report) string {
 	return strings.Join(list, ", ")
 }
 
-// unreachable reports whether a request got no answer.
+// unreachable reports whether a request got no answer, or not all of one.
 func unreachable(err error) bool {
 	var u interface{ Timeout() bool } // *url.Error
-	return errors.As(err, &u)
+	return errors.As(err, &u) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlog/client/monitor"
-	"idlog/client/monitor/remote"
 	"idlog/client/monitor/webhook"
+	"idlog/client/remote"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
