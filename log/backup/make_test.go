@@ -83,6 +83,19 @@ func TestFullSegmentsAreLinked(t *testing.T) {
 	}
 	_, err = os.Stat(w.path("backup/state-2/journal/00000002.rows"))
 	must(t, err)
+
+	// What was damaged before it was copied has the sum that the manifest says, and is found all the same.
+	w.submit("ada", ids("b", 10)...)
+	segment, err := os.OpenFile(w.path("journal/00000001.rows"), os.O_RDWR, 0)
+	must(t, err)
+	_, err = segment.WriteAt([]byte("damage"), 32<<20)
+	must(t, err, segment.Close())
+	_, err = backup.Make(t.Context(), w.source(), w.path("other"), time.Now(), nil)
+	must(t, err)
+	_, err = backup.Verify(t.Context(), w.path("other"), nil)
+	if err == nil || !strings.Contains(err.Error(), "state-1/journal/00000001.rows: byte ") {
+		t.Errorf("a backup of a damaged journal: %v", err)
+	}
 }
 
 // A log that takes events in while it is copied: what the copy has is whole, and what came later is in the next one.

@@ -22,7 +22,7 @@ const remedyBackup = "do not use this backup: take another one, and look at the 
 // Verify reads all of a backup and returns its manifest if the whole is as it
 // was made: each file has its size and its hash, the checkpoint is signed by the
 // keys that the manifest names, every entry hashes to its root, and the journal
-// opens and has each entry from the last one of the tiles on. It changes nothing. What does not
+// is whole and has each entry from the last one of the tiles on. It changes nothing. What does not
 // hold is a *RefusedError with Damaged. Whether the keys are those of the right
 // log is for the caller to say.
 func Verify(ctx context.Context, dir string, progress Progress) (*Manifest, error) {
@@ -137,6 +137,10 @@ func verifyJournal(dir string, m *Manifest) (err error) {
 		return damaged(name, "%v", err)
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
+	// Its files are as they were copied, and may have been damaged before.
+	if err := v.Check(); err != nil {
+		return damaged(name, "%v", err)
+	}
 	if v.Cursor() != m.Cursor {
 		return damaged(name, "it knows %d entries, not %d as the manifest says", v.Cursor(), m.Cursor)
 	}

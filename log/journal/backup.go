@@ -119,6 +119,17 @@ func (v *View) load() error {
 	return err
 }
 
+// Check reads every record of what Backup copied. A damaged one, also one that was
+// damaged before it was copied, is a *CorruptError.
+func (v *View) Check() error {
+	for n := int64(1); n <= v.last; n++ {
+		if _, err := v.segments.scanSegment(at(n, 0), false, func(position, byte, []byte) error { return nil }); err != nil {
+			return fmt.Errorf("checking journal: %w", err)
+		}
+	}
+	return nil
+}
+
 // Cursor is [Journal.Cursor].
 func (v *View) Cursor() int64 {
 	if len(v.places) == 0 {
