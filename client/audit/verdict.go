@@ -118,7 +118,7 @@ func (a *auditor) reader() *tile.Reader { return tile.NewReader(a.newest.Checkpo
 // duplicates finds events that are in the log as two leaves. Whole says that
 // the entries are those of the newest checkpoint, so that it can be proven.
 func (a *auditor) duplicates(ctx context.Context, whole bool) error {
-	pairs, err := a.ids.pairs(ctx)
+	pairs, err := a.ids.Pairs(ctx)
 	if err != nil {
 		return err
 	}
@@ -127,11 +127,11 @@ func (a *auditor) duplicates(ctx context.Context, whole bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		first, err := entries.at(ctx, p.first)
+		first, err := entries.at(ctx, p.First)
 		if err != nil {
 			return err
 		}
-		second, err := entries.at(ctx, p.second)
+		second, err := entries.at(ctx, p.Second)
 		if err != nil {
 			return err
 		}
@@ -143,16 +143,16 @@ func (a *auditor) duplicates(ctx context.Context, whole bool) error {
 		if why == "" {
 			continue
 		}
-		a.findings.entry([]rules.Finding{{Index: p.second, Rule: rules.Duplicate,
-			Problem: fmt.Sprintf("is the event of entry %d in another leaf: %s", p.first, why)}})
+		a.findings.entry([]rules.Finding{{Index: p.Second, Rule: rules.Duplicate,
+			Problem: fmt.Sprintf("is the event of entry %d in another leaf: %s", p.First, why)}})
 		if !whole || len(a.report.Evidence) == maxEvidence {
 			continue
 		}
-		x, err := a.prove(ctx, p.first, first)
+		x, err := a.prove(ctx, p.First, first)
 		if err != nil {
 			return err
 		}
-		y, err := a.prove(ctx, p.second, second)
+		y, err := a.prove(ctx, p.Second, second)
 		if err != nil {
 			return err
 		}

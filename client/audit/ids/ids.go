@@ -1,4 +1,10 @@
-package audit
+// Package ids finds the entries of a log that have an id or a digest in common,
+// in bounded memory however many there are.
+//
+// It trusts its caller and the disk. It keeps eight bytes of each key and the
+// index, and where these are too many for memory, in a temporary file that has
+// no name: a crash leaves nothing. A Set belongs to one goroutine.
+package ids
 
 import (
 	"bufio"
@@ -15,16 +21,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"idlog/client/rules"
 	"idlog/proto/leaf"
 )
 
 const parts = 256 // by the first byte of the key
 
-// ids finds entries that have an id or a digest in common. It keeps eight bytes
-// of each and the index, and where these are too many for memory, in a temporary
-// file that has no name: a crash leaves nothing.
-type ids struct {
+// Set is keys and the entries that bear them.
+type Set struct {
 	most    int // records in memory
 	n       int
 	records [parts][]keyed
@@ -43,34 +46,26 @@ const recordSize = 16
 // run is where some records of a part stand in the file.
 type run struct{ offset, length int64 }
 
-// pair is two entries that may be one event.
-type pair struct{ first, second int64 }
+// Pair is two entries, in their order, that have eight bytes of a key in common.
+type Pair struct{ First, Second int64 }
 
-func newIDs(memory int64) *ids { return &ids{most: max(int(memory/recordSize), parts)} }
+// New returns an empty set that holds so many bytes in memory, some more if that
+// is very few. The caller closes it.
+func New(memory int64) *Set { return &Set{most: max(int(memory/recordSize), parts)} }
 
-func short(h *leaf.Hash) uint64 { return binary.BigEndian.Uint64(h[:8]) }
-
-// add remembers the digest and the id of an event. The entries are few enough
-// to be compared in full where eight bytes are equal.
-func (s *ids) add(e *leaf.Event, index int64) error {
-	s.put(short(&e.Fields), index)
-	if id, ok := rules.EventID(e); ok {
-		s.put(short(&id), index)
-	}
-	if s.n < s.most {
+// Add adds a key of the entry at an index. Its errors are of the temporary file.
+func (s *Set) Add(key leaf.Hash, index int64) error {
+	short := binary.BigEndian.Uint64(key[:8])
+	p := &s.records[short>>56]
+	*p = append(*p, keyed{short, index})
+	if s.n++; s.n < s.most {
 		return nil
 	}
 	return s.spill()
 }
 
-func (s *ids) put(key uint64, index int64) {
-	p := &s.records[key>>56]
-	*p = append(*p, keyed{key, index})
-	s.n++
-}
-
 // spill writes what is in memory to the file.
-func (s *ids) spill() (err error) {
+func (s *Set) spill() (err error) {
 	if s.file == nil {
 		if s.file, err = os.CreateTemp("", "idlog-audit-*"); err != nil {
 			return fmt.Errorf("making room for event ids: %w", err)
@@ -99,17 +94,19 @@ func (s *ids) spill() (err error) {
 	return nil
 }
 
-func (s *ids) close() {
-	if s.file != nil {
-		s.file.Close()
+// Close gives back what the set has on disk.
+func (s *Set) Close() error {
+	if s.file == nil {
+		return nil
 	}
+	return s.file.Close()
 }
 
-// pairs returns each entry with the first one that has a key in common with it,
-// ascending. It ends the use of s.
-func (s *ids) pairs(ctx context.Context) ([]pair, error) {
+// Pairs returns each entry with the first one that has a key in common with it,
+// ascending. Nothing is added after it.
+func (s *Set) Pairs(ctx context.Context) ([]Pair, error) {
 	var mu sync.Mutex
-	var all []pair
+	var all []Pair
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for p := range parts {
@@ -131,12 +128,12 @@ func (s *ids) pairs(ctx context.Context) ([]pair, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b pair) int { return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.second, b.second)) })
+	slices.SortFunc(all, func(a, b Pair) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Second, b.Second)) })
 	return slices.Compact(all), nil
 }
 
 // part returns the records of one part.
-func (s *ids) part(p int) ([]keyed, error) {
+func (s *Set) part(p int) ([]keyed, error) {
 	records := s.records[p]
 	s.records[p] = nil
 	for _, r := range s.runs[p] {
@@ -152,12 +149,9 @@ func (s *ids) part(p int) ([]keyed, error) {
 }
 
 // match returns the entries that have a key in common.
-func match(records []keyed) (found []pair) {
+func match(records []keyed) (found []Pair) {
 	slices.SortFunc(records, func(a, b keyed) int {
-		if c := cmp.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.index, b.index)
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.index, b.index))
 	})
 	for i, first := 1, 0; i < len(records); i++ {
 		if records[i].key != records[first].key {
@@ -165,7 +159,7 @@ func match(records []keyed) (found []pair) {
 			continue
 		}
 		if records[i].index != records[first].index {
-			found = append(found, pair{records[first].index, records[i].index})
+			found = append(found, Pair{records[first].index, records[i].index})
 		}
 	}
 	return found
