@@ -39,7 +39,7 @@ func TestPairs(t *testing.T) {
 				var key leaf.Hash
 				binary.BigEndian.PutUint64(key[:], random.Uint64N(20_000)*0x9e3779b97f4a7c15)
 				add(key, i)
-				add(key, i)                        // one entry is no pair
+				add(key, i)                       // one entry is no pair
 				add(leaf.Hash{7: 1}, i/2500*2500) // one key of very few entries
 			}
 			got, err := s.Pairs(t.Context())

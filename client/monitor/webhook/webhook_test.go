@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"idlog/client/remote"
 	"idlog/client/monitor/webhook"
+	"idlog/client/remote"
 )
 
 func TestRefuses(t *testing.T) {

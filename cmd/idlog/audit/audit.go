@@ -21,6 +21,7 @@ import (
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
+	"idlog/cmd/internal/progress"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
 )
@@ -31,7 +32,7 @@ type auditing struct {
 	heads  string
 	known  []string
 	older  []string
-	bar    *report.Bar
+	bar    *progress.Line
 	policy [32]byte // SHA-256 of the file
 }
 
@@ -93,13 +94,12 @@ func (a *auditing) run(ctx context.Context, where string) error {
 	if err := a.open(&cfg, where); err != nil {
 		return err
 	}
-	a.bar = a.s.Bar("entries")
+	a.bar = progress.New(a.s.Stderr)
 	cfg.Progress = func(p audit.Progress) {
-		remark := ""
 		if p.Findings > 0 {
-			remark = fmt.Sprintf("%d findings", p.Findings)
+			a.bar.Remark(fmt.Sprintf("%d findings", p.Findings))
 		}
-		a.bar.Show(p.Entries, p.Size, remark)
+		a.bar.Show("entries", p.Entries, p.Size)
 	}
 	r, err := audit.Run(ctx, cfg)
 	a.bar.Clear()

@@ -23,6 +23,7 @@ import (
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
+	"idlog/cmd/internal/progress"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/policy"
 	"idlog/proto/tile"
@@ -38,7 +39,7 @@ type monitoring struct {
 	logger             *slog.Logger
 
 	mu  sync.Mutex // guards standard output and the bar, which several logs write to
-	bar *report.Bar
+	bar *progress.Line
 }
 
 // Monitor is the command `idlog monitor`.
@@ -102,7 +103,7 @@ func (m *monitoring) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(logs) == 1 {
-		m.bar = m.s.Bar("entries")
+		m.bar = progress.New(m.s.Stderr)
 	}
 	var all []*monitor.Monitor
 	for _, c := range logs {
@@ -324,7 +325,7 @@ func (m *monitoring) config(p *policy.Policy, url string) (monitor.Config, error
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if size-checked > 1000 || checked == size {
-			m.bar.Show(checked, size, "")
+			m.bar.Show("entries", checked, size)
 		}
 		if checked == size {
 			m.bar.Clear()

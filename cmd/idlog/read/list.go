@@ -15,6 +15,7 @@ import (
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
+	"idlog/cmd/internal/progress"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/event"
 	"idlog/proto/leaf"
@@ -34,7 +35,7 @@ type listing struct {
 
 	policy [32]byte // SHA-256 of the file
 	shown  bool     // whether fields are asked for
-	bar    *report.Bar
+	bar    *progress.Line
 	span   int64 // entries that may be read
 	tally  struct {
 		Origin    string `json:"origin"`
@@ -107,7 +108,7 @@ func (l *listing) run(ctx context.Context) error {
 		return err
 	}
 	if l.quiet { // rows would be written over it
-		l.bar = l.s.Bar("entries")
+		l.bar = progress.New(l.s.Stderr)
 	}
 	l.span = to - l.filter.from
 	if l.oldest {
@@ -171,7 +172,7 @@ func (l *listing) take(e *client.Entry) error {
 		return nil
 	}
 	l.tally.Read++
-	l.bar.Show(l.tally.Read, l.span, "")
+	l.bar.Show("entries", l.tally.Read, l.span)
 	switch l.filter.judge(e) {
 	case no:
 		return nil

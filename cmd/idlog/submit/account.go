@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"idlog/client"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/durable"
+	"idlog/cmd/internal/progress"
 	"idlog/cmd/internal/serve"
 	eventv1 "idlog/proto/idlog/event/v1"
 	"idlog/proto/leaf"
@@ -26,7 +26,7 @@ type account struct {
 	g        *session.Session
 	receipts string // folder, or empty
 	tickets  bool   // a ticket is all that was asked for
-	progress bool
+	bar      *progress.Line
 	tally    tally
 }
 
@@ -48,9 +48,7 @@ func (a *account) flags(f *pflag.FlagSet) {
 }
 
 func (a *account) begin() error {
-	if f, ok := a.g.Stderr.(*os.File); ok {
-		a.progress = term.IsTerminal(int(f.Fd()))
-	}
+	a.bar = progress.New(a.g.Stderr)
 	if a.receipts == "" {
 		return nil
 	}
@@ -58,13 +56,6 @@ func (a *account) begin() error {
 		return fmt.Errorf("making the folder of receipts: %w", err)
 	}
 	return nil
-}
-
-// onTerminal says how far it is to who watches.
-func (a *account) onTerminal(format string, args ...any) {
-	if a.progress {
-		fmt.Fprintf(a.g.Stderr, format, args...)
-	}
 }
 
 // resultJSON is the fate of one event.
@@ -83,6 +74,7 @@ type resultJSON struct {
 
 // tell says what became of an event. Its error is that of the output, or of the folder of receipts.
 func (a *account) tell(l lined, res client.Result) error {
+	a.bar.Clear()
 	id := l.event.GetSource().GetNativeId()
 	if ticket, ok := errors.AsType[*client.Ticket](res.Err); ok {
 		return a.promised(l, id, ticket, res.Err)
@@ -149,7 +141,6 @@ func (a *account) promised(l lined, id string, t *client.Ticket, err error) erro
 		return a.g.Object(resultJSON{Line: l.line, ID: id, Deadline: &t.Deadline, Ticket: string(t.Note), Message: why})
 	}
 	if why != "" {
-		a.onTerminal("\r")
 		fmt.Fprintf(a.g.Stderr, "idlog: (%s): %s\n", report.Printable(id), why)
 	}
 	return a.g.Text("-  %s  promised until %s\n", report.Printable(id), t.Deadline.Format(time.RFC3339))
@@ -163,7 +154,7 @@ func (a *account) refuse(line int, id string, err error) error {
 	if a.g.JSON {
 		return a.g.Object(resultJSON{Line: line, ID: id, Reason: report.ReasonOf(err), Message: text})
 	}
-	a.onTerminal("\r")
+	a.bar.Clear()
 	var about []string
 	if line > 0 {
 		about = append(about, fmt.Sprintf("line %d", line))
@@ -199,7 +190,7 @@ func rank(err error) int {
 // finish sums up what was read and returns the error that the exit code is for.
 func (a *account) finish(read string) error {
 	t := a.tally
-	a.onTerminal("\r")
+	a.bar.Clear()
 	if !a.g.JSON {
 		fmt.Fprintf(a.g.Stderr, "idlog: %s: %d events logged, %d promised, %d refused\n", read, t.logged, t.promised, t.refused)
 	}

@@ -36,6 +36,7 @@ of evidence is written, which idlog verify judges for anyone.`,
 			if err := a.begin(); err != nil {
 				return err
 			}
+			defer a.bar.Clear()
 			return a.follow(cmd.Context(), c, tickets)
 		},
 	}
@@ -78,7 +79,7 @@ func (a *account) follow(ctx context.Context, c *client.Client, tickets []*clien
 	for len(tickets) > 0 {
 		some := tickets[:min(len(tickets), maxFollowed)]
 		tickets = tickets[len(some):]
-		a.onTerminal("\r%d promises are followed ", len(some)+len(tickets))
+		a.bar.Say(fmt.Sprintf("%d promises are followed", len(some)+len(tickets)))
 		for i, r := range c.Follow(ctx, some) {
 			if err := a.tell(lined{event: some[i].Sent.Event}, r); err != nil {
 				return err

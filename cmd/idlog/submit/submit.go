@@ -123,6 +123,7 @@ func (s *submission) run(ctx context.Context, in io.Reader) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
+	defer s.bar.Clear()
 	var err error
 	if s.client, err = s.g.Client(); err != nil {
 		return err
@@ -227,7 +228,7 @@ func (s *submission) submit(ctx context.Context, chunk []lined) error {
 			}
 		}
 	}
-	s.onTerminal("\r%d lines, %d logged ", s.tally.lines, s.tally.logged)
+	s.bar.Say(fmt.Sprintf("%d lines, %d logged", s.tally.lines, s.tally.logged))
 	if failed != nil {
 		return fmt.Errorf("submitting line %d and what follows (%d events are logged, submitting the file again is safe): %w",
 			chunk[len(chunk)-open].line, s.tally.logged, failed)
@@ -247,7 +248,7 @@ func (s *submission) follow(ctx context.Context, results []client.Result) {
 	if len(tickets) == 0 {
 		return
 	}
-	s.onTerminal("\r%d events are promised, waiting for the log's witnesses ", len(tickets))
+	s.bar.Say(fmt.Sprintf("%d events are promised, waiting for the log's witnesses", len(tickets)))
 	for i, r := range s.client.Follow(ctx, tickets) {
 		results[at[i]] = r
 	}

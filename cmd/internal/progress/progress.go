@@ -18,37 +18,76 @@ const interval = 100 * time.Millisecond
 
 // Line is the line of one command. It belongs to one goroutine. Nil shows nothing.
 type Line struct {
-	w     io.Writer
-	step  string
-	next  time.Time
+	w      io.Writer
+	now    func() time.Time
+	remark string
+
 	shown bool
+	step  string
+	begun time.Time // when the step was first shown since the line was clear
+	first int64     // what was done of it then
+	next  time.Time
 }
 
 // New returns the line on w, nil if that is no terminal.
 func New(w io.Writer) *Line {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return On(w)
+		return On(w, time.Now)
 	}
 	return nil
 }
 
-// On returns the line on a terminal.
-func On(w io.Writer) *Line { return &Line{w: w} }
+// On returns the line on a terminal, by this clock.
+func On(w io.Writer, now func() time.Time) *Line { return &Line{w: w, now: now} }
 
-// Show says how much of a step is done. A total of 0 is not known.
+// Remark sets what stands at the end of the line from the next Show on.
+func (l *Line) Remark(text string) {
+	if l != nil {
+		l.remark = text
+	}
+}
+
+// Show says how much of a step is done, how fast it goes and how long it will
+// take. A total of 0 is not known.
 func (l *Line) Show(step string, done, total int64) {
-	if l == nil || step == l.step && done != total && time.Now().Before(l.next) {
+	if l == nil {
 		return
 	}
-	l.step, l.next = step, time.Now().Add(interval)
-	const width = 24
+	now := l.now()
+	switch {
+	case !l.shown || step != l.step:
+		l.step, l.begun, l.first = step, now, done
+	case done != total && now.Before(l.next):
+		return
+	}
+	l.next = now.Add(interval)
+	const cells = 24
 	text := fmt.Sprintf("%s %d", step, done)
 	if total > 0 {
-		filled := int(min(done, total) * width / total)
-		text = fmt.Sprintf("[%s%s] %s %d of %d", strings.Repeat("=", filled), strings.Repeat(" ", width-filled), step, done, total)
+		part := float64(min(done, total)) / float64(total)
+		filled := int(part * cells)
+		text = fmt.Sprintf("[%s%s] %3.0f %%  %s %d of %d", strings.Repeat("=", filled), strings.Repeat(" ", cells-filled), 100*part, step, done, total)
 	}
-	fmt.Fprintf(l.w, "\r\x1b[K%s", text)
-	l.shown = true
+	if rate := float64(done-l.first) / now.Sub(l.begun).Seconds(); done > l.first && now.After(l.begun) {
+		text += fmt.Sprintf("  %.0f/s", rate)
+		if total > 0 {
+			left := time.Duration(float64(max(total-done, 0)) / rate * float64(time.Second))
+			text += fmt.Sprintf("  %s left", left.Round(time.Second))
+		}
+	}
+	if l.remark != "" {
+		text += "  " + l.remark
+	}
+	l.Say(text)
+}
+
+// Say shows a text.
+func (l *Line) Say(text string) {
+	if l != nil {
+		// What is wider than the terminal is cut off by it: a second line would stay.
+		fmt.Fprintf(l.w, "\r\x1b[K\x1b[?7l%s\x1b[?7h", text)
+		l.shown = true
+	}
 }
 
 // Clear takes the line away.
