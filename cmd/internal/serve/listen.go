@@ -70,7 +70,7 @@ func Listen(ctx context.Context, addr string, conf *tls.Config) (net.Listener, e
 	if tcp, ok := l.Addr().(*net.TCPAddr); !guarded && (!ok || !tcp.IP.IsLoopback()) {
 		return nil, errors.Join(notLoopback(addr), l.Close())
 	}
-	return l, nil
+	return bound(l), nil
 }
 
 // Loopback reports whether host:port names this machine and nothing else. The name localhost does.
