@@ -8,15 +8,15 @@ import (
 
 const mostConns = 4096
 
-// share is how many connections a listener may have open: a quarter of the files
+// share is how many connections a listener may have open: an eighth of the files
 // that the process may have. The rest is for what the process keeps on disk, whose
 // failing would end it.
 func share() int64 {
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur/4 > mostConns {
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur/8 > mostConns {
 		return mostConns
 	}
-	return max(1, int64(limit.Cur/4))
+	return max(1, int64(limit.Cur/8))
 }
 
 // bounded accepts a connection only while fewer than its share are open. More
