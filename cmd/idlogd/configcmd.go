@@ -8,6 +8,7 @@ import (
 
 	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
+	"idlog/log/vault"
 	"idlog/proto/ticket"
 )
 
@@ -132,8 +133,14 @@ func configCommand(env serve.Env) *cobra.Command {
 
 // checkFiles reads all that a configuration names and that reading does not change.
 func checkFiles(c *config.Config) error {
-	if _, err := (serve.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, ClientCA: c.TLS.ClientCA}).Config(); err != nil {
+	conf, err := (serve.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, ClientCA: c.TLS.ClientCA}).Config()
+	if err != nil {
 		return err
+	}
+	for _, addr := range []string{c.Listen.GRPC, c.Listen.HTTP, c.Listen.Admin} {
+		if err := serve.CheckListen(addr, conf); err != nil {
+			return err
+		}
 	}
 	for i := range c.Logs {
 		l := &c.Logs[i]
@@ -142,6 +149,12 @@ func checkFiles(c *config.Config) error {
 			return err
 		}
 		if _, _, err := config.ReadSigner(l.Keys.Ticket, ticket.KeyName(l.Family)); err != nil {
+			return err
+		}
+		if _, err := config.ReadSecret(l.Keys.Master); err != nil {
+			return err
+		}
+		if _, err := vault.ReadMaster(l.Keys.Master); err != nil {
 			return err
 		}
 		p, err := config.ReadPolicy(l.Policy)

@@ -36,6 +36,12 @@ func ReadSecret(file string) (string, error) {
 		}
 	}
 	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrPermission) {
+		return "", &serve.ExitError{
+			Code: serve.CodePermission, Err: fmt.Errorf("reading a key: %w", err),
+			Remedy: "run as the user whose file it is, or give it to this one",
+		}
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading a key: %w", err)
 	}
@@ -76,7 +82,10 @@ func (l *Log) Signers() (signers []note.Signer, vkeys []string, err error) {
 func ReadPolicy(file string) (*policy.Policy, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the policy: %w", err)
+		return nil, &serve.ExitError{
+			Code: serve.CodeUsage, Err: fmt.Errorf("reading the policy: %w", err),
+			Remedy: "the setting logs.N.policy: a file that is there, and that this user may read",
+		}
 	}
 	return program.ParsePolicy(file, b)
 }

@@ -58,19 +58,35 @@ func (f TLSFiles) Config() (*tls.Config, error) {
 // verifies client certificates: a daemon is never open to a network by a
 // forgotten flag.
 func Listen(ctx context.Context, addr string, conf *tls.Config) (net.Listener, error) {
-	guarded := conf != nil && conf.ClientAuth == tls.RequireAndVerifyClientCert && conf.ClientCAs != nil
-	if err := checkLoopback(addr); err != nil && !guarded {
+	if err := CheckListen(addr, conf); err != nil {
 		return nil, err
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, &ExitError{Code: CodeUnavailable, Err: fmt.Errorf("listening: %w", err)}
+		return nil, &ExitError{
+			Code: CodeUnavailable, Err: fmt.Errorf("listening: %w", err),
+			Remedy: "another address, or stop what listens there",
+		}
 	}
 	// The name localhost is the resolver's to define, so what it gave is checked too.
-	if tcp, ok := l.Addr().(*net.TCPAddr); !guarded && (!ok || !tcp.IP.IsLoopback()) {
+	if tcp, ok := l.Addr().(*net.TCPAddr); !guarded(conf) && (!ok || !tcp.IP.IsLoopback()) {
 		return nil, errors.Join(notLoopback(addr), l.Close())
 	}
 	return bound(l), nil
+}
+
+// CheckListen refuses, without opening anything, an address that Listen would
+// refuse: what is not host:port, and what others can reach unguarded.
+func CheckListen(addr string, conf *tls.Config) error {
+	if err := checkLoopback(addr); err != nil && !guarded(conf) {
+		return err
+	}
+	return nil
+}
+
+// guarded reports whether every caller has to show a certificate.
+func guarded(conf *tls.Config) bool {
+	return conf != nil && conf.ClientAuth == tls.RequireAndVerifyClientCert && conf.ClientCAs != nil
 }
 
 // Loopback reports whether host:port names this machine and nothing else. The name localhost does.
