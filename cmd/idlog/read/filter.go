@@ -88,6 +88,10 @@ func (f *filter) prepare(now time.Time) (err error) {
 		return fmt.Errorf("--kind is event, subject, keys, erasure, loss, shard or root, not %q", f.kind)
 	}
 	class, activity, both := strings.Cut(f.class, "/")
+	const digits = "0123456789*" // "*" stands for any, as everywhere
+	if strings.Trim(class, digits) != "" || strings.Trim(activity, digits) != "" || both && activity == "" {
+		return fmt.Errorf("--class is a number, as 3002, or two, as 3002/1; not %q", f.class)
+	}
 	add := func(value string, paths ...string) {
 		if value != "" && err == nil {
 			var p []pattern

@@ -122,16 +122,17 @@ func (p *Printer) Fail(err error) int {
 	if err = Classify(err); err == nil || !p.JSON {
 		return serve.Report(p.Stderr, "idlog", err)
 	}
-	code := serve.CodeError
+	code, remedy := serve.CodeError, ""
 	if exit, ok := errors.AsType[*serve.ExitError](err); ok {
-		code = exit.Code
+		code, remedy = exit.Code, exit.Remedy
 	}
 	b, _ := json.Marshal(struct {
 		Type    string `json:"message_type"`
 		Code    int    `json:"code"`
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
-	}{"exit_error", code, ReasonOf(err), err.Error()})
+		Remedy  string `json:"remedy,omitempty"`
+	}{"exit_error", code, ReasonOf(err), err.Error(), remedy})
 	fmt.Fprintf(p.Stderr, "%s\n", b)
 	return code
 }
