@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"idlog/client/call"
 	"idlog/client/receipt"
 	"idlog/client/trust"
 	"idlog/proto/evidence"
@@ -72,9 +73,9 @@ func (c *Client) verify(note []byte) (*policy.Verified, error) {
 // prove fetches the proof between two checkpoints that the log has shown. If it
 // knows no such size any more, its newest checkpoint shows how far it went back.
 func (c *Client) prove(ctx context.Context, from, to trust.Seen) ([]leaf.Hash, error) {
-	res, err := call(ctx, c, c.reads.GetConsistencyProof, &logv1.GetConsistencyProofRequest{Log: c.log, From: from.Size, To: to.Size})
+	res, err := call.Do(ctx, c.attempts, c.reads.GetConsistencyProof, &logv1.GetConsistencyProofRequest{Log: c.log, From: from.Size, To: to.Size})
 	if r, ok := errors.AsType[*Refused](err); ok && r.Reason == logv1.Reason_REASON_INDEX_OUT_OF_RANGE {
-		newest, err := call(ctx, c, c.reads.GetCheckpoint, &logv1.GetCheckpointRequest{Log: c.log})
+		newest, err := call.Do(ctx, c.attempts, c.reads.GetCheckpoint, &logv1.GetCheckpointRequest{Log: c.log})
 		if err != nil {
 			return nil, fmt.Errorf("fetching checkpoint: %w", err)
 		}

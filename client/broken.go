@@ -12,6 +12,7 @@ import (
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
 
+	"idlog/client/call"
 	"idlog/client/receipt"
 	"idlog/proto/evidence"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -189,7 +190,7 @@ func (c *Client) scan(ctx context.Context, from, to int64, yield func(leaf.Hash)
 	if from == to {
 		return nil
 	}
-	err := c.reconnect(ctx, func(ctx context.Context, alive func()) error {
+	err := call.Stream(ctx, c.attempts, func(ctx context.Context, alive func()) error {
 		stream, err := c.reads.WatchEntries(ctx, &logv1.WatchEntriesRequest{Log: c.log, From: from})
 		if err != nil {
 			return err

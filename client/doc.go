@@ -7,15 +7,9 @@
 // that a server echoes. A receipt is judged by the bytes that were sent.
 //
 // What outlives a process is in package trust, with its promise for a crash;
-// the check of an answer is package receipt.
-//
-// A call that fails for a reason that passes is made again: the server cannot be
-// reached or is silent for two minutes, has too much to do, waits for its
-// witnesses, or is shutting down. Of a submission only what was not answered is
-// sent again, which is safe, as an event is known by its id. Between two tries
-// lies what the server asks for, at most a minute, else 0.1 s, doubling up to
-// 10 s, spread by chance. It ends with success, with another error, after
-// Config.Attempts, or when ctx ends or would end before the next try.
+// the check of an answer is package receipt; when a call is made again is
+// package call. Of a submission only what was not answered is sent again, which
+// is safe, as an event is known by its id.
 //
 // A Client may be used by any number of goroutines, and any number of
 // processes may share a state directory.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 
-	"google.golang.org/grpc/codes"
-
+	"idlog/client/call"
 	"idlog/client/receipt"
 	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -66,7 +64,7 @@ type Show struct {
 // Checkpoint returns the newest checkpoint, verified.
 func (c *Client) Checkpoint(ctx context.Context) (*Checkpoint, error) {
 	asked := c.horizon()
-	res, err := call(ctx, c, c.reads.GetCheckpoint, &logv1.GetCheckpointRequest{Log: c.log})
+	res, err := call.Do(ctx, c.attempts, c.reads.GetCheckpoint, &logv1.GetCheckpointRequest{Log: c.log})
 	if err != nil {
 		return nil, fmt.Errorf("fetching checkpoint: %w", err)
 	}
@@ -78,7 +76,7 @@ func (c *Client) Checkpoint(ctx context.Context) (*Checkpoint, error) {
 // error when ctx ends or something does not verify.
 func (c *Client) WatchCheckpoints(ctx context.Context) iter.Seq2[*Checkpoint, error] {
 	return func(yield func(*Checkpoint, error) bool) {
-		err := c.reconnect(ctx, func(ctx context.Context, alive func()) error {
+		err := call.Stream(ctx, c.attempts, func(ctx context.Context, alive func()) error {
 			stream, err := c.reads.WatchCheckpoints(ctx, &logv1.WatchCheckpointsRequest{Log: c.log})
 			for err == nil {
 				var res *logv1.WatchCheckpointsResponse
@@ -144,7 +142,7 @@ func (c *Client) FetchUnverified(ctx context.Context, index int64, show Show) (*
 }
 
 func (c *Client) fetch(ctx context.Context, index int64, show Show) (*logv1.GetEntryResponse, error) {
-	res, err := call(ctx, c, c.reads.GetEntry, &logv1.GetEntryRequest{
+	res, err := call.Do(ctx, c.attempts, c.reads.GetEntry, &logv1.GetEntryRequest{
 		Log: c.log, Index: index, Disclose: show.Fields || show.Raw, Raw: show.Raw,
 	})
 	if err != nil {
@@ -158,7 +156,7 @@ func (c *Client) fetch(ctx context.Context, index int64, show Show) (*logv1.GetE
 func (c *Client) Watch(ctx context.Context, from int64, show Show) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		next := from
-		err := c.reconnect(ctx, func(ctx context.Context, alive func()) error {
+		err := call.Stream(ctx, c.attempts, func(ctx context.Context, alive func()) error {
 			stream, err := c.reads.WatchEntries(ctx, &logv1.WatchEntriesRequest{Log: c.log, From: next, Disclose: show.Fields})
 			if err != nil {
 				return err
@@ -227,41 +225,8 @@ func inclusion(cp *Checkpoint, index int64, b []byte, wire [][]byte) ([]leaf.Has
 	return path, nil
 }
 
-var (
-	// errStop says that the caller of an iterator has had enough.
-	errStop = errors.New("stopped")
-	// errEnded stands for a stream that the server closed without an error.
-	errEnded = &Refused{Reason: logv1.Reason_REASON_SHUTTING_DOWN, Code: codes.Unavailable, Message: "the stream has ended", Index: -1}
-)
-
-// reconnect runs a stream again and again while it breaks for reasons that pass.
-// A stream that brought something begins to count its failures anew.
-func (c *Client) reconnect(ctx context.Context, stream func(ctx context.Context, alive func()) error) error {
-	for {
-		lived := false
-		err := retry(ctx, c.attempts, func(ctx context.Context) error {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			err := stream(ctx, func() { lived = true })
-			switch {
-			case errors.Is(err, io.EOF):
-				err = errEnded
-			case !errors.Is(err, errStop) && !verdict(err):
-				err = asError(err)
-			}
-			if _, again := transient(err); again && lived {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if err := sleep(ctx, firstPause); err != nil {
-			return err
-		}
-	}
-}
+// errStop says that the caller of an iterator has had enough.
+var errStop = errors.New("stopped")
 
 // verifyEntry reads an entry that is included by a path, and verifies what is shown of its fields.
 func (c *Client) verifyEntry(cp *Checkpoint, index int64, b []byte, path []leaf.Hash, disclosure []byte) (*Entry, error) {

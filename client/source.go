@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"idlog/client/call"
 	"idlog/client/receipt"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/subject"
@@ -19,7 +20,7 @@ func (c *Client) sourceKeys(ctx context.Context, name string, fresh bool) (*rece
 		return src, nil
 	}
 	asked := c.horizon()
-	res, err := call(ctx, c, c.events.GetSourceKeys, &logv1.GetSourceKeysRequest{Log: c.log, Source: name})
+	res, err := call.Do(ctx, c.attempts, c.events.GetSourceKeys, &logv1.GetSourceKeysRequest{Log: c.log, Source: name})
 	if err != nil {
 		return nil, fmt.Errorf("fetching the keys of source %s: %w", name, err)
 	}
@@ -59,7 +60,7 @@ func (c *Client) enrol(ctx context.Context, src *receipt.Source, ids []subject.I
 			req.Identifiers = append(req.Identifiers, b)
 		}
 		asked := c.horizon()
-		res, err := call(ctx, c, c.events.GetEnrolments, req)
+		res, err := call.Do(ctx, c.attempts, c.events.GetEnrolments, req)
 		if err != nil {
 			return fmt.Errorf("fetching enrolments: %w", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"idlog/client/call"
 	"idlog/client/receipt"
 	"idlog/client/trust"
 	eventv1 "idlog/proto/idlog/event/v1"
@@ -137,7 +138,7 @@ func (it *item) held(state *trust.State) func(leaf.Hash) bool {
 // is of no use. A batch before it that failed leaves it unsent.
 func (c *Client) submitBatch(ctx context.Context, src *receipt.Source, batch []*item, opts Options, before error) error {
 	if before == nil && len(batch) > 0 {
-		before = retry(ctx, cmp.Or(opts.attempts, c.attempts), func(ctx context.Context) error {
+		before = call.Retry(ctx, cmp.Or(opts.attempts, c.attempts), func(ctx context.Context) error {
 			for {
 				again, err := c.submitOnce(ctx, src, batch, opts)
 				if !again || err != nil {
@@ -181,7 +182,7 @@ func (c *Client) submitOnce(ctx context.Context, src *receipt.Source, batch []*i
 	if len(open) == 0 {
 		return false, nil
 	}
-	res, err := try(ctx, c.events.SubmitEvents, req)
+	res, err := call.Once(ctx, c.events.SubmitEvents, req)
 	if err != nil {
 		return false, err
 	}
@@ -258,8 +259,8 @@ func (c *Client) take(ctx context.Context, src *receipt.Source, it *item, r *log
 	case *logv1.Result_Ticket:
 		it.settle(nil, it.promised)
 	case *logv1.Result_Error:
-		err := asRefused(status.FromProto(out.Error))
-		if _, again := transient(err); again {
+		err := call.RefusalOf(status.FromProto(out.Error))
+		if _, again := call.Passes(err); again {
 			return err
 		}
 		if renamed := conflicting(err, it, opts); renamed != nil {

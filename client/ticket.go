@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"idlog/client/call"
+	"idlog/client/internal/pause"
 	"idlog/client/receipt"
 	"idlog/client/trust"
 	logv1 "idlog/proto/idlog/log/v1"
@@ -99,7 +101,7 @@ func (c *Client) Follow(ctx context.Context, tickets []*Ticket) []Result {
 		open[i] = &followed{ticket: t, result: &results[i]}
 		open[i].result.Err = t
 	}
-	for pause := firstLook; ; pause = min(2*pause, maxLook) {
+	for next := firstLook; ; next = min(2*next, maxLook) {
 		c.ask(ctx, open)
 		open = slices.DeleteFunc(open, (*followed).settled)
 		if err := c.accuse(ctx, open); err != nil {
@@ -111,7 +113,7 @@ func (c *Client) Follow(ctx context.Context, tickets []*Ticket) []Result {
 		if len(open) == 0 {
 			return results
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := pause.For(ctx, next); err != nil {
 			for _, f := range open {
 				if f.result.Err = f.ticket; f.trouble != nil {
 					f.result.Err = fmt.Errorf("%w; meanwhile: %w", f.ticket, f.trouble)
@@ -204,8 +206,8 @@ func (c *Client) heard(f *followed, r Result) {
 }
 
 func passes(err error) bool {
-	_, again := transient(err)
-	return again || errors.Is(err, errGaveUp)
+	_, again := call.Passes(err)
+	return again || errors.Is(err, call.ErrGaveUp)
 }
 
 // older returns the newest checkpoint of a log that was accepted in this process and that witnesses saw before a time,

@@ -228,29 +228,19 @@ func TestDisplaced(t *testing.T) {
 	}
 }
 
-func TestParseTicket(t *testing.T) {
+// Tickets are read from the state and from files, those of this client's log alone.
+func TestTickets(t *testing.T) {
 	op := clienttest.New(t)
 	c := dial(t, op)
-	want := promised(t, c, "e1")[0]
-	b, err := want.Format()
+	b, err := promised(t, c, "e1")[0].Format()
 	check(t, err)
 	got, err := c.ParseTicket(b)
 	check(t, err)
-	again, err := got.Format()
-	check(t, err)
-	if !bytes.Equal(again, b) || !got.Deadline.Equal(want.Deadline) || got.Origin != want.Origin {
-		t.Error("a ticket read back is another one")
-	}
 	check(t, c.Follow(t.Context(), []*client.Ticket{got})[0].Err)
 
 	stranger := dial(t, clienttest.New(t))
 	if _, err := stranger.ParseTicket(b); err == nil {
 		t.Error("a ticket of a log that the policy does not know was read")
-	}
-	for _, bad := range [][]byte{nil, b[:len(b)-1], bytes.Replace(b, []byte("e1"), []byte("\xff1"), 1)} {
-		if _, err := c.ParseTicket(bad); err == nil {
-			t.Errorf("%q was read", bad)
-		}
 	}
 	// What is kept in the state and cannot be read is an error, not silence.
 	dir := t.TempDir()
@@ -267,27 +257,4 @@ func TestParseTicket(t *testing.T) {
 	if n := len(kept(t, other)); n != 0 {
 		t.Errorf("%d tickets of another log", n)
 	}
-}
-
-// FuzzParseTicket holds that what is read is written as it was, and that nothing but a verified promise is read.
-func FuzzParseTicket(f *testing.F) {
-	op := clienttest.New(f)
-	c, err := client.New(client.Config{Target: op.Addr, Policy: op.Policy, State: trust.NewMemory()})
-	check(f, err)
-	results, err := c.Submit(f.Context(), clienttest.Source, []*eventv1.Event{clienttest.SignIn("e1")}, client.Options{Sequenced: true})
-	check(f, err)
-	ticket, _ := errors.AsType[*client.Ticket](results[0].Err)
-	good, err := ticket.Format()
-	check(f, err)
-	f.Add(good)
-	f.Add(bytes.Replace(good, []byte("part submission"), []byte("part consistency"), 1))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := c.ParseTicket(b)
-		if err != nil {
-			return
-		}
-		if leaf.HashOf(got.Leaf) != leaf.HashOf(ticket.Leaf) || !got.Deadline.Equal(ticket.Deadline) {
-			t.Errorf("a promise that nobody made: %+v", got)
-		}
-	})
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"idlog/client/internal/pause"
 	"idlog/client/monitor/memory"
 	"idlog/client/remote"
 	"idlog/client/rules"
@@ -268,7 +269,7 @@ func (m *Monitor) run(ctx context.Context) error {
 		if more {
 			continue
 		}
-		if err := wait(ctx, m.cfg.Interval); err != nil {
+		if err := pause.For(ctx, m.cfg.Interval); err != nil {
 			return err
 		}
 	}
@@ -298,7 +299,7 @@ func (m *Monitor) Once(ctx context.Context) error {
 		}
 		if failed++; failed < tries && m.passing(err) && ctx.Err() == nil {
 			m.logger.Warn("looking again", "log", m.origin, "err", err)
-			if werr := wait(ctx, firstPause<<failed); werr != nil {
+			if werr := pause.For(ctx, firstPause<<failed); werr != nil {
 				return werr
 			}
 			more = true

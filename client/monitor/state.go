@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"idlog/client/internal/atomicfile"
+	"idlog/client/internal/pause"
 	"idlog/client/rules"
 	"idlog/proto/checkpoint"
 )
@@ -243,7 +244,7 @@ func (m *Monitor) deliver(ctx context.Context, found []Finding) error {
 
 // hand gives one finding to one sink, again and again until it takes it.
 func (m *Monitor) hand(ctx context.Context, s Sink, f Finding) error {
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for next := firstPause; ; next = min(2*next, longestPause) {
 		err := s.Deliver(ctx, f)
 		if err == nil {
 			return nil
@@ -251,8 +252,8 @@ func (m *Monitor) hand(ctx context.Context, s Sink, f Finding) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		m.logger.Error("a finding was not delivered, trying again", "log", m.origin, "id", f.ID, "kind", f.Kind, "err", err, "pause", pause)
-		if err := wait(ctx, pause); err != nil {
+		m.logger.Error("a finding was not delivered, trying again", "log", m.origin, "id", f.ID, "kind", f.Kind, "err", err, "pause", next)
+		if err := pause.For(ctx, next); err != nil {
 			return err
 		}
 	}
@@ -262,18 +263,6 @@ const (
 	firstPause   = 200 * time.Millisecond
 	longestPause = time.Minute
 )
-
-// wait returns ctx's error if it ends first.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // resume settles what an earlier run left behind, and returns *Stopped if that
 // was a contradiction that nobody acknowledged.

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"idlog/client/internal/pause"
 	"idlog/proto/checkpoint"
 	"idlog/proto/tile"
 )
@@ -129,18 +130,16 @@ func (s *Site) Note(ctx context.Context, path string) ([]byte, error) {
 
 // get fetches a file, again and again while it fails for a reason that may pass.
 func (s *Site) get(ctx context.Context, path string, most int64, fresh bool) ([]byte, error) {
-	pause := firstPause
+	next := firstPause
 	for try := 1; ; try++ {
 		b, err := s.once(ctx, s.URL(path), most, fresh)
 		if err == nil || try >= s.cfg.Attempts || !passes(err) || ctx.Err() != nil {
 			return b, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-			pause *= 2
+		if err := pause.For(ctx, next); err != nil {
+			return nil, err
 		}
+		next *= 2
 	}
 }
 
