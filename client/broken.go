@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -44,10 +43,7 @@ func (e *Broken) Error() string {
 }
 
 // maxListed is how many hashes go into a file of evidence, beside its other parts.
-const (
-	maxListed = (evidence.MaxFile - 2<<20) / lineLen
-	lineLen   = 45
-)
+const maxListed = (evidence.MaxFile - 2<<20) / evidence.LineSize
 
 // accuse settles those of the followed whose deadline has passed under a checkpoint that a quorum saw afterwards. Before
 // that nothing can be shown, and it does nothing. The error says why it could not look.
@@ -108,7 +104,7 @@ func (c *Client) accusation(claim evidence.Claim, parts []evidence.Part) ([]byte
 type search struct {
 	late     *Checkpoint
 	earlier  []byte             // note of the checkpoint that it began at; nil for the first entry
-	listed   []byte             // of the consistency part
+	listed   []leaf.Hash        // of the consistency part
 	cut      bool               // listed is too long and not whole
 	promised map[leaf.Hash]bool // leaves: whether they are there
 }
@@ -156,8 +152,8 @@ func (c *Client) begin(overdue []*followed, late *Checkpoint) (first *policy.Ver
 
 func (s *search) list(hashes ...leaf.Hash) {
 	for _, h := range hashes {
-		if s.cut = s.cut || len(s.listed) >= lineLen*maxListed; !s.cut {
-			s.listed = append(base64.StdEncoding.AppendEncode(s.listed, h[:]), '\n')
+		if s.cut = s.cut || len(s.listed) == maxListed; !s.cut {
+			s.listed = append(s.listed, h)
 		}
 	}
 }
@@ -181,7 +177,7 @@ func (s *search) parts(f *followed) ([]evidence.Part, error) {
 	case s.earlier != nil:
 		parts = append(parts, evidence.Part{Type: evidence.Checkpoint, Data: s.earlier})
 	}
-	return append(parts, late, evidence.Part{Type: evidence.Consistency, Data: s.listed}), nil
+	return append(parts, late, evidence.Hashes(s.listed...)), nil
 }
 
 // scan yields the leaf hashes of the entries [from, to), each proven under a checkpoint of the log. What the entries are

@@ -2,7 +2,6 @@ package witness
 
 import (
 	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,12 +97,8 @@ func evidenceOf(latest *Latest, r *Request, signed []byte) *evidence.Evidence {
 	if latest.Size == r.Checkpoint.Size {
 		return e // nothing else is needed, whatever the request said
 	}
-	var proof []byte
-	for _, h := range r.Proof {
-		proof = append(base64.StdEncoding.AppendEncode(proof, h[:]), '\n')
-	}
-	if len(proof) > 0 {
-		e.Parts = append(e.Parts, evidence.Part{Type: evidence.Consistency, Data: proof})
+	if len(r.Proof) > 0 {
+		e.Parts = append(e.Parts, evidence.Hashes(r.Proof...))
 	}
 	return e
 }

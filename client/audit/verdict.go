@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -63,7 +62,7 @@ func (a *auditor) forks(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			parts = append(parts, evidence.Part{Type: evidence.Consistency, Data: lines(hashes)})
+			parts = append(parts, evidence.Hashes(hashes...))
 		}
 		if err := a.accuse(evidence.Fork, parts...); err != nil {
 			return err
@@ -73,14 +72,6 @@ func (a *auditor) forks(ctx context.Context) error {
 		a.findings.note("tree heads that fork as well", fmt.Sprint(rest))
 	}
 	return nil
-}
-
-func lines(hashes [][32]byte) []byte {
-	var b []byte
-	for i := range hashes {
-		b = append(base64.StdEncoding.AppendEncode(b, hashes[i][:]), '\n')
-	}
-	return b
 }
 
 // rolledBack reports that the reader has seen more of the log than there is.

@@ -3,7 +3,6 @@ package monitor
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -205,12 +204,8 @@ func (m *Monitor) forked(ctx context.Context, t tree, known view) error {
 		if err != nil {
 			return err
 		}
-		var lines []byte
-		for _, h := range hashes {
-			lines = fmt.Appendf(lines, "%s\n", base64.StdEncoding.EncodeToString(h[:]))
-		}
 		f, err := m.contradiction(evidence.Fork, key, fmt.Sprintf("the log signed a tree of size %d, known to %s, and one of size %d that does not continue it",
-			old.Size, known.who, now.Size), append(notes, evidence.Part{Type: evidence.Consistency, Data: lines})...)
+			old.Size, known.who, now.Size), append(notes, evidence.Hashes(hashes...))...)
 		if err != nil {
 			return err
 		}

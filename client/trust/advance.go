@@ -2,7 +2,6 @@ package trust
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -148,12 +147,8 @@ func contradiction(ctx context.Context, a, b Seen, path []leaf.Hash, prove Prove
 
 // forked writes the evidence of two histories: the notes, and the hashes that join two sizes, where there are any.
 func (s *State) forked(f *Fork, joined []leaf.Hash) error {
-	var lines []byte
-	for _, h := range joined {
-		lines = append(base64.StdEncoding.AppendEncode(lines, h[:]), '\n')
-	}
 	_, file, err := s.SaveEvidence(evidence.Fork, evidence.Part{Type: evidence.Checkpoint, Data: f.Old},
-		evidence.Part{Type: evidence.Checkpoint, Data: f.New}, evidence.Part{Type: evidence.Consistency, Data: lines})
+		evidence.Part{Type: evidence.Checkpoint, Data: f.New}, evidence.Hashes(joined...))
 	f.File = file
 	return errors.Join(f, err)
 }

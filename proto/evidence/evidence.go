@@ -19,6 +19,7 @@ package evidence
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -94,6 +95,18 @@ type Evidence struct {
 type Part struct {
 	Type Type
 	Data []byte // not empty
+}
+
+// LineSize is how many bytes each hash takes in a Consistency part.
+const LineSize = 45
+
+// Hashes makes a Consistency part. Format refuses one of no hashes.
+func Hashes(hashes ...[32]byte) Part {
+	b := make([]byte, 0, LineSize*len(hashes))
+	for i := range hashes {
+		b = append(base64.StdEncoding.AppendEncode(b, hashes[i][:]), '\n')
+	}
+	return Part{Type: Consistency, Data: b}
 }
 
 // Parse reads a file. The parts share memory with b, and their contents are not

@@ -126,21 +126,13 @@ func ranges(t *testing.T, l *prototest.Log, n, m int64) evidence.Part {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b []byte
-	for _, h := range hashes {
-		b = fmt.Appendf(b, "%s\n", base64.StdEncoding.EncodeToString(h[:]))
-	}
-	return evidence.Part{Type: evidence.Consistency, Data: b}
+	return evidence.Hashes(hashes...)
 }
 
 // proofPart writes the consistency proof of a log as a part.
 func proofPart(t *testing.T, l *prototest.Log, n, m int64) evidence.Part {
 	t.Helper()
-	var b []byte
-	for _, h := range l.Consistency(n, m) {
-		b = fmt.Appendf(b, "%s\n", base64.StdEncoding.EncodeToString(h[:]))
-	}
-	return evidence.Part{Type: evidence.Consistency, Data: b}
+	return evidence.Hashes(l.Consistency(n, m)...)
 }
 
 // verdict is one vector: a file, the policy it is judged by, and the verdict.

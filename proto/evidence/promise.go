@@ -218,7 +218,7 @@ func lines(part []byte) ([]leaf.Hash, error) {
 	if !ok {
 		return nil, errors.New("the last line of hashes has no end")
 	}
-	hashes := make([]leaf.Hash, 0, len(part)/45+1)
+	hashes := make([]leaf.Hash, 0, len(part)/LineSize+1)
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
 		h, err := checkpoint.ParseHash(string(line))
 		if err != nil {
