@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,8 +21,10 @@ import (
 
 const (
 	// stepBundles are read, judged, delivered for and remembered together: a crash
-	// costs reading so many again, and memory holds the facts of so many.
+	// costs reading so many again, and memory holds the facts of so many. Where they
+	// have more than stepBytes it is fewer, as a log chooses how large its leaves are.
 	stepBundles = 64
+	stepBytes   = 64 << 20
 	// readers fetch and parse at once.
 	readers = 4
 	// longestCheck is how long entries are checked before the newest checkpoint is
@@ -73,13 +77,18 @@ func (m *Monitor) check(ctx context.Context, t tree) (more bool, err error) {
 	return false, nil
 }
 
-// read reads the entries [from, to), each bundle by one of the readers.
+// read reads the entries from from on, each bundle by one of the readers: up to
+// to, or as many bundles as hold m.most bytes, and one more of each reader.
 func (m *Monitor) read(ctx context.Context, pool []*tile.Reader, from, to int64) ([]fact, error) {
 	facts := make([]fact, to-from)
+	ends := make([]int64, len(pool)) // up to where each has read its own
+	var size atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for i, r := range pool {
 		g.Go(func() error {
-			for n := from/tile.Width + int64(i); n*tile.Width < to; n += int64(len(pool)) {
+			first := from/tile.Width + int64(i)
+			n := first
+			for ; n*tile.Width < to && (n == first || size.Load() < m.most); n += int64(len(pool)) {
 				for e, err := range r.Entries(ctx, max(from, n*tile.Width), min(to, (n+1)*tile.Width)) {
 					if err != nil {
 						return err
@@ -89,12 +98,17 @@ func (m *Monitor) read(ctx context.Context, pool []*tile.Reader, from, to int64)
 						return err
 					}
 					facts[e.Index-from] = f
+					size.Add(int64(len(e.Data)))
 				}
 			}
+			ends[i] = n * tile.Width
 			return nil
 		})
 	}
-	return facts, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return facts[:min(to, slices.Min(ends))-from], nil
 }
 
 // recall looks an event up in the memory. It is done here, by several at once,

@@ -44,6 +44,8 @@
 //   - Nothing is read but under a checkpoint that satisfies the policy and
 //     continues the cursor's.
 //   - To begin anew, or not at the first entry, is itself a finding.
+//   - Memory is bounded, whatever a log does and however long: by a step of
+//     entries, rules.MaxKeys, and something for each witness.
 //
 // Specifications: SPEC 2.1, 2.4 and 2.9; protocol F13 (time bounds from the
 // archive), F34 (repeats), F43 (a monitor's own quorum).

@@ -1,5 +1,8 @@
 package monitor
 
+// SetMost bounds how many bytes a step reads.
+func SetMost(m *Monitor, bytes int64) { m.most = bytes }
+
 // Cursor reads a cursor's file and writes it again.
 func Cursor(b []byte) ([]byte, error) {
 	c, err := parseCursor(b)

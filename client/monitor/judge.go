@@ -124,12 +124,21 @@ func (j *judge) enrolled(f *fact, hashes []leaf.Hash) error {
 	if j.at.base > 0 {
 		return nil
 	}
+	unknown := 0
+	var first leaf.Hash
 	for _, h := range hashes {
-		if _, ok, err := j.find(memory.Enrolment(h)); err != nil {
+		_, ok, err := j.find(memory.Enrolment(h))
+		if err != nil {
 			return err
-		} else if !ok {
-			j.say(f, Fault, string(rules.Enrolment), "names an enrolment that no entry before it is, %x", h)
 		}
+		if !ok {
+			if unknown++; unknown == 1 {
+				first = h
+			}
+		}
+	}
+	if unknown > 0 { // a leaf may name a thousand
+		j.say(f, Fault, string(rules.Enrolment), "names %d enrolments that no entry before it is, the first of them %x", unknown, first)
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ type Monitor struct {
 	waiting      int64                // size of a checkpoint that waits for more witnesses; 0 if none does
 	asked        time.Time            // when the witnesses were last asked
 	ahead        map[string]view      // what others have seen that is larger than the tree
+	most         int64                // bytes of entries that are read in one step
 	stride       int64                // entries between archived checkpoints that are asked for
 	segment      segment
 	noArchive    error // why the archive bounds nothing; nil if it does
@@ -109,16 +110,14 @@ func Open(c Config) (*Monitor, error) {
 	if c.Policy == nil || c.State == nil || c.Dir == "" {
 		return nil, errors.New("opening monitor: a policy, a state and a folder are needed")
 	}
-	for _, d := range []struct {
-		is *time.Duration
-		or time.Duration
-	}{{&c.Interval, 10 * time.Second}, {&c.MaxAge, 10 * time.Minute}} {
-		if *d.is <= 0 {
-			*d.is = d.or
-		}
+	if c.Interval <= 0 {
+		c.Interval = 10 * time.Second
+	}
+	if c.MaxAge <= 0 {
+		c.MaxAge = 10 * time.Minute
 	}
 	m := &Monitor{
-		cfg: c, logger: c.Logger, stride: 1, acknowledged: make(map[string]bool), alarms: make(map[string]*alarm),
+		cfg: c, logger: c.Logger, most: stepBytes, stride: 1, acknowledged: make(map[string]bool), alarms: make(map[string]*alarm),
 		ahead: make(map[string]view), newest: make(map[string]time.Time),
 	}
 	if m.logger == nil {

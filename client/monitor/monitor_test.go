@@ -40,6 +40,25 @@ func TestHonest(t *testing.T) {
 	}
 }
 
+// However large the entries of a log are, a step holds few of them.
+func TestSmallSteps(t *testing.T) {
+	w := newWorld(t)
+	var leaves [][]byte
+	for i := range 3000 {
+		leaves = append(leaves, event(t, fmt.Sprint(i), now()))
+	}
+	w.grow(now(), append(leaves, []byte("no leaf"))...)
+	m, got, err := w.open()
+	check(t, err)
+	monitor.SetMost(m, 1)
+	check(t, m.Once(t.Context()))
+	want(t, got, "grammar")
+	if m.Checked() != 3003 {
+		t.Errorf("checked %d", m.Checked())
+	}
+	check(t, m.Close())
+}
+
 // A log may be empty when it is first looked at.
 func TestEmpty(t *testing.T) {
 	w := newWorld(t)

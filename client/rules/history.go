@@ -11,17 +11,25 @@ import (
 
 // A History is what the entries below Next have said that the ones from Next on
 // must agree with: the keys that were announced. It is as large as the keys
-// leaves of the log, and as JSON it outlives a process.
+// leaves of the log, up to MaxKeys, and as JSON it outlives a process.
 type History struct {
 	Family string // of the log; set by the caller
 	Next   int64  // index of the entry that is added next
 
 	genesis int64    // epoch that entry 0 says is in force; 0 before it
-	keys    [][]byte // the keys leaves, as they stand in the log
+	keys    [][]byte // the keys leaves that announced something, as they stand in the log
+	held    int      // bytes of these
+	full    bool     // more was announced, which is not known
 	vrf     map[int64]leaf.Hash
 	commits map[commitOf]leaf.Hash
 	may     map[sourceAt]uint16 // the fields with a commit, as bits
 }
+
+// MaxKeys is how many bytes of keys leaves a History holds; in memory they take
+// some three times that. A thousand sources announce less in ten years of a new
+// epoch a month. A log that announces more breaks the rule of keys with each
+// further keys leaf, and whether keys were announced is not judged any more.
+const MaxKeys = 64 << 20
 
 // commitOf is what one key is for.
 type commitOf struct {
@@ -58,9 +66,7 @@ func (h *History) Follow(l leaf.Leaf) []Finding {
 	case *leaf.Keys:
 		h.announce(&a, l)
 	case *leaf.Subject:
-		if _, ok := h.vrf[l.Keys]; !ok {
-			a.find(Keys, "is of epoch %d, which no earlier entry announces", l.Keys)
-		}
+		h.epoch(&a, l.Keys)
 	case *leaf.Event:
 		h.event(&a, l)
 	}
@@ -78,37 +84,54 @@ func (h *History) first(a *alone, l leaf.Leaf) {
 	}
 }
 
+// epoch judges that an epoch was announced, and reports whether it was.
+func (h *History) epoch(a *alone, epoch int64) bool {
+	_, ok := h.vrf[epoch]
+	if !ok && !h.full {
+		a.find(Keys, "is of epoch %d, which no earlier entry announces", epoch)
+	}
+	return ok
+}
+
 func (h *History) announce(a *alone, k *leaf.Keys) {
+	b, err := k.Format()
+	if err != nil {
+		return // it was parsed, so it can be written
+	}
+	if h.full = h.full || h.held+len(b) > MaxKeys; h.full {
+		a.find(Keys, "announces more than the %d bytes of keys leaves that are held", MaxKeys)
+		return
+	}
 	if h.vrf == nil {
 		h.vrf, h.commits, h.may = make(map[int64]leaf.Hash), make(map[commitOf]leaf.Hash), make(map[sourceAt]uint16)
 	}
-	if vrf, ok := h.vrf[k.Epoch]; ok && vrf != k.VRF {
+	news := false
+	if vrf, ok := h.vrf[k.Epoch]; !ok {
+		h.vrf[k.Epoch], news = k.VRF, true
+	} else if vrf != k.VRF {
 		a.find(Keys, "announces another VRF key of epoch %d", k.Epoch)
-	} else {
-		h.vrf[k.Epoch] = k.VRF
 	}
 	for _, c := range k.Commits {
 		of := commitOf{k.Epoch, c.Field, c.Source}
-		if was, ok := h.commits[of]; ok && was != c.Commit {
+		if was, ok := h.commits[of]; !ok {
+			h.commits[of], news = c.Commit, true
+		} else if was != c.Commit {
 			a.find(Keys, "announces another key of field %d of source %s in epoch %d", c.Field, c.Source, k.Epoch)
-			continue
 		}
-		h.commits[of] = c.Commit
 		if c.Field < 16 {
 			h.may[sourceAt{k.Epoch, c.Source}] |= 1 << c.Field
 			h.may[sourceAt{0, c.Source}] |= 1 << c.Field
 		}
 	}
-	if b, err := k.Format(); err == nil { // it was parsed, so it can be written
-		h.keys = append(h.keys, b)
+	if news {
+		h.keys, h.held = append(h.keys, b), h.held+len(b)
 	}
 }
 
 // event judges the keys that an event uses. The key of its id is of the first
 // epoch for ever, so any epoch may have announced it; persons' tags need none.
 func (h *History) event(a *alone, e *leaf.Event) {
-	if _, ok := h.vrf[e.Keys]; !ok {
-		a.find(Keys, "is of epoch %d, which no earlier entry announces", e.Keys)
+	if !h.epoch(a, e.Keys) || h.full {
 		return
 	}
 	const keyed = 1<<tag.Session | 1<<tag.Class | 1<<tag.Target
@@ -127,11 +150,12 @@ type historyJSON struct {
 	Next    int64    `json:"next"`
 	Genesis int64    `json:"genesis_epoch"`
 	Keys    [][]byte `json:"keys"`
+	Full    bool     `json:"full,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (h *History) MarshalJSON() ([]byte, error) {
-	return json.Marshal(historyJSON{h.Family, h.Next, h.genesis, h.keys})
+	return json.Marshal(historyJSON{h.Family, h.Next, h.genesis, h.keys, h.full})
 }
 
 // UnmarshalJSON implements json.Unmarshaler. What MarshalJSON did not write is
@@ -156,6 +180,6 @@ func (h *History) UnmarshalJSON(b []byte) error {
 		}
 		h.announce(&alone{}, k)
 	}
-	h.Next = s.Next
+	h.Next, h.full = s.Next, s.Full
 	return nil
 }

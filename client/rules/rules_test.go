@@ -3,6 +3,7 @@ package rules_test
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,5 +198,55 @@ func TestSameEvent(t *testing.T) {
 	other.Source, other.Tags = "okta", nil
 	if got := rules.SameEvent(event(), other); got != "" {
 		t.Error(got)
+	}
+}
+
+// TestManyKeys bounds what a log can make its readers hold: keys that are
+// announced again take nothing, and those beyond the bound are a finding each.
+func TestManyKeys(t *testing.T) {
+	hist := rules.History{Family: family}
+	for _, l := range []leaf.Leaf{genesis(), keys("okta"), keys("okta"), keys("okta"), event()} {
+		if f := hist.Follow(l); f != nil {
+			t.Error(f)
+		}
+	}
+	var held struct{ Keys [][]byte }
+	b, err := json.Marshal(&hist)
+	if err == nil {
+		err = json.Unmarshal(b, &held)
+	}
+	if err != nil || len(held.Keys) != 1 {
+		t.Errorf("%d leaves are held, %v", len(held.Keys), err)
+	}
+	source := strings.Repeat("s", 64)
+	for epoch := int64(2); ; epoch++ {
+		k := &leaf.Keys{Log: family, Received: now, Epoch: epoch}
+		for f := range uint16(64) {
+			k.Commits = append(k.Commits, leaf.Commit{Field: f + 1, Source: source})
+		}
+		if f := hist.Follow(k); f != nil {
+			if epoch < 5000 || len(f) != 1 || f[0].Rule != rules.Keys {
+				t.Errorf("epoch %d: %v", epoch, f)
+			}
+			break
+		}
+	}
+	if b, err = json.Marshal(&hist); err != nil || len(b) > 3*rules.MaxKeys/2 {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	// What is not known is not judged, in this process or the next.
+	var next rules.History
+	if err := json.Unmarshal(b, &next); err != nil {
+		t.Fatal(err)
+	}
+	unknown := event()
+	unknown.Source = "auth0"
+	for _, h := range []*rules.History{&hist, &next} {
+		if f := h.Follow(unknown); f != nil {
+			t.Error(f)
+		}
+		if f := h.Follow(keys("auth0")); len(f) != 1 {
+			t.Error(f)
+		}
 	}
 }
