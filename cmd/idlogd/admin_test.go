@@ -198,8 +198,11 @@ func TestNothingIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, field := range bytes.Fields(b) {
-			if i := bytes.LastIndexByte(field, '+'); len(field) > 30 && strings.Contains(told, string(field[i+1:])) {
+		for _, secret := range bytes.Fields(b) {
+			if parts := bytes.SplitN(secret, []byte("+"), 5); len(parts) == 5 && string(parts[0]) == "PRIVATE" {
+				secret = parts[4] // the rest names the key, and base64 has plus signs of its own
+			}
+			if len(secret) > 30 && strings.Contains(told, string(secret)) {
 				t.Errorf("%s was told", file)
 			}
 		}
