@@ -6,8 +6,9 @@
 // what kind of failure it was: see the codes of cmd/internal/serve.
 //
 // Each command is a file of its name: submit, read (what asks a log), audit
-// (what watches one as a whole) and offline (what needs none). What they share is session, which is what a
-// command starts from, and report, which is how it says what it found.
+// (what watches one as a whole) and offline (what needs none). What they share is
+// session, which is what a command starts from, and report, which is how it says
+// what it found.
 package main
 
 import (

@@ -38,7 +38,7 @@ type monitoring struct {
 	once               bool
 	logger             *slog.Logger
 
-	mu  sync.Mutex // guards standard output and the bar, which several logs write to
+	mu  sync.Mutex // guards both outputs and the bar, which several logs write to
 	bar *progress.Line
 }
 
@@ -84,7 +84,11 @@ A list has a line for each log, the policy's file and the URL; lines that begin 
 }
 
 func (m *monitoring) run(ctx context.Context, args []string) error {
-	m.logger = serve.Logger(m.s.Stderr, slog.LevelInfo)
+	format := "json"
+	if !m.s.JSON && progress.New(m.s.Stderr) != nil {
+		format = "text"
+	}
+	m.logger = serve.FormatLogger(aboveBar{m}, slog.LevelInfo, format)
 	m.conf.Logger, m.conf.Sinks = m.logger, []monitor.Sink{m}
 	if m.hook == "" {
 		m.hook = m.getenv("IDLOG_WEBHOOK") // no default of the flag, which help would show
@@ -347,6 +351,16 @@ func (m *monitoring) Deliver(_ context.Context, f monitor.Finding) error {
 		line += "  evidence " + f.Evidence
 	}
 	return m.s.Text("%s\n", line)
+}
+
+// aboveBar is standard error for the logger, whose lines take the bar away.
+type aboveBar struct{ m *monitoring }
+
+func (w aboveBar) Write(b []byte) (int, error) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	w.m.bar.Clear()
+	return w.m.s.Stderr.Write(b)
 }
 
 // visible is a sentence in which a log may have had a word.
