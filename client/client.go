@@ -132,18 +132,8 @@ func New(cfg Config) (*Client, error) {
 			c.assurance = leaf.AssurancePushed
 		}
 	}
-	for _, l := range cfg.Policy.Logs {
-		seen, ok, err := cfg.State.Seen(l.Origin)
-		if err != nil {
-			return nil, fmt.Errorf("making client: %w", err)
-		}
-		if !ok {
-			continue
-		}
-		c.known[l.Origin] = seen.Size
-		if v, err := c.verify(seen.Note); err == nil { // else the policy is another one than then
-			c.remember(v)
-		}
+	if err := c.recall(); err != nil {
+		return nil, fmt.Errorf("making client: %w", err)
 	}
 	conn := cfg.Conn
 	if conn == nil {
@@ -154,6 +144,24 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.events, c.reads = logv1.NewEventServiceClient(conn), logv1.NewLogServiceClient(conn)
 	return c, nil
+}
+
+// recall takes what the state holds of the policy's logs.
+func (c *Client) recall() error {
+	for _, l := range c.policy.Logs {
+		seen, ok, err := c.state.Seen(l.Origin)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		c.known[l.Origin] = seen.Size
+		if v, err := c.verify(seen.Note); err == nil { // else the policy is another one than then
+			c.remember(v)
+		}
+	}
+	return nil
 }
 
 // Close closes the connection, unless it was the caller's. Calls in flight fail.

@@ -67,25 +67,24 @@ const (
 
 // failure names the kind of a look's error; empty if it ends the monitor.
 func failure(err error) string {
-	if _, ok := errors.AsType[*Stopped](err); ok {
+	switch {
+	case is[*Stopped](err), is[*StateError](err):
 		return ""
-	}
-	if _, ok := errors.AsType[*StateError](err); ok {
-		return ""
-	}
-	if _, ok := errors.AsType[*tile.MismatchError](err); ok {
+	case is[*tile.MismatchError](err):
 		return damaged
-	}
-	if _, ok := errors.AsType[*Unverified](err); ok {
+	case is[*Unverified](err):
 		return unverified
-	}
-	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
+	case is[*policy.QuorumError](err):
 		return noQuorum
-	}
-	if _, ok := errors.AsType[*Behind](err); ok {
+	case is[*Behind](err):
 		return behind
 	}
 	return silent
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // Failed reports whether an error of Once is of the network or the server: what

@@ -358,7 +358,7 @@ func (m *Monitor) accepted(ctx context.Context, t tree) (*policy.Verified, error
 		m.waiting = t.Checkpoint.Size
 	}
 	v, err := m.verified(ctx, fmt.Sprintf("archive/%d", m.waiting))
-	if _, lacks := errors.AsType[*policy.QuorumError](err); lacks || errors.Is(err, fs.ErrNotExist) {
+	if is[*policy.QuorumError](err) || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {

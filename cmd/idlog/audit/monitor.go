@@ -136,7 +136,7 @@ func (m *monitoring) follow(ctx context.Context, all []*monitor.Monitor) error {
 				return
 			}
 			errs[i] = one.Run(ctx)
-			if _, ok := errors.AsType[*monitor.Stopped](errs[i]); ok && len(all) > 1 {
+			if is[*monitor.Stopped](errs[i]) && len(all) > 1 {
 				m.logger.Error("not followed any more", "log", one.Origin(), "err", errs[i])
 			} else if errs[i] != nil {
 				cancel()
@@ -186,36 +186,33 @@ func ending(err error) *serve.ExitError {
 		}
 		return e
 	}
-	if _, ok := errors.AsType[*monitor.StateError](err); ok {
-		e.Code, e.Remedy = serve.CodeStorage, "whether the disk of --state is well"
-		return e
-	}
-	if _, ok := errors.AsType[*monitor.Stale](err); ok {
-		e.Code = serve.CodeStale
-		return e
-	}
-	if _, ok := errors.AsType[*tile.MismatchError](err); ok {
-		e.Code, e.Remedy = serve.CodeVerification, "idlog audit, which finds out what else is damaged"
-		return e
-	}
-	if _, ok := errors.AsType[*monitor.Behind](err); ok {
-		e.Code = serve.CodeVerification
-		return e
-	}
 	code, remedy := report.ClassOf(err)
-	if _, ok := errors.AsType[*monitor.Unverified](err); ok {
+	switch {
+	case is[*monitor.StateError](err):
+		code, remedy = serve.CodeStorage, "whether the disk of --state is well"
+	case is[*monitor.Stale](err):
+		code, remedy = serve.CodeStale, ""
+	case is[*tile.MismatchError](err):
+		code, remedy = serve.CodeVerification, "idlog audit, which finds out what else is damaged"
+	case is[*monitor.Behind](err):
+		code, remedy = serve.CodeVerification, ""
+	case is[*monitor.Unverified](err):
 		code = serve.CodeVerification
-	}
-	if code == serve.CodeError && monitor.Failed(err) {
+	case code == serve.CodeError && monitor.Failed(err):
 		code, remedy = serve.CodeUnavailable, "whether the URL is right and the log is running"
 	}
 	e.Code, e.Remedy = code, remedy
 	return e
 }
 
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
 // opening says what to do about a monitor that did not open.
 func opening(err error) error {
-	if _, ok := errors.AsType[*monitor.StateError](err); ok {
+	if is[*monitor.StateError](err) {
 		return &serve.ExitError{Code: serve.CodeStorage, Err: err}
 	}
 	if errors.Is(err, remote.ErrPlaintext) {
