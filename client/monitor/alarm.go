@@ -68,7 +68,7 @@ const (
 // failure names the kind of a look's error; empty if it ends the monitor.
 func failure(err error) string {
 	switch {
-	case is[*Stopped](err), is[*StateError](err):
+	case is[*Stopped](err), is[*StateError](err), is[*Undelivered](err):
 		return ""
 	case is[*tile.MismatchError](err):
 		return damaged

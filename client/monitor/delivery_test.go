@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -66,6 +67,52 @@ func (d *dying) sameIn(t *testing.T, got *collected) {
 		if !slices.ContainsFunc(got.all(), func(g monitor.Finding) bool { return cmp.Equal(f, g) }) {
 			t.Errorf("it came in another form: %v", f)
 		}
+	}
+}
+
+// refusing is a sink that takes nothing.
+type refusing struct{ before context.CancelFunc }
+
+func (r refusing) Deliver(context.Context, monitor.Finding) error {
+	if r.before != nil {
+		r.before()
+	}
+	return errors.New("no")
+}
+
+// Once ends although a sink refuses, or although it is told to end meanwhile,
+// and what it found is what the next run tells first.
+func TestOnceUndelivered(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		t.Run(fmt.Sprintf("told to end %t", told), func(t *testing.T) {
+			w := newWorld(t)
+			for i := range 6 {
+				w.log.Append(event(t, fmt.Sprint(i), now()))
+			}
+			w.show(w.log, 8, now())
+			_, _, err := w.once()
+			check(t, err)
+
+			w.show(w.fork(5), 8, now())
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			sink := refusing{}
+			if told {
+				sink.before = cancel
+			}
+			m, _, err := w.open(func(c *monitor.Config) { c.Sinks, c.MaxAge = []monitor.Sink{sink}, time.Nanosecond })
+			check(t, err)
+			err = m.Once(ctx)
+			if _, ok := errors.AsType[*monitor.Undelivered](err); ok == told || told && !errors.Is(err, context.Canceled) {
+				t.Errorf("it ended with %v", err)
+			}
+			check(t, m.Close())
+
+			w.show(w.log, 8, now())
+			got, _, err := w.once()
+			stopped(t, err)
+			want(t, got, "fork", "witness-fork")
+		})
 	}
 }
 

@@ -116,6 +116,20 @@ func (e *StateError) Error() string { return "keeping the monitor's state: " + e
 // Unwrap returns Err.
 func (e *StateError) Unwrap() error { return e.Err }
 
+// Undelivered says that a sink did not take a finding while Once was trying. It
+// is kept, and the next run delivers it before all else.
+type Undelivered struct {
+	Finding Finding
+	Err     error
+}
+
+func (e *Undelivered) Error() string {
+	return fmt.Sprintf("delivering %s of %s: %s", e.Finding.Kind, e.Finding.Log, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *Undelivered) Unwrap() error { return e.Err }
+
 // finding makes a finding. key tells it from others of its kind, and is the same
 // when it is found again.
 func (m *Monitor) finding(s Severity, kind, key, format string, args ...any) Finding {

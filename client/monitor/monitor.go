@@ -86,6 +86,7 @@ type Monitor struct {
 	// All below belongs to the goroutine of Run or Once.
 	at           *cursor // nil before the first look
 	started      time.Time
+	once         bool      // it ends after one look, whatever the sinks do
 	heard        time.Time // when a checkpoint was last found to be in order
 	size         int64     // of the tree that is looked at
 	fresh        time.Time // when a quorum vouched for it; zero if nothing says
@@ -278,11 +279,12 @@ func (m *Monitor) run(ctx context.Context) error {
 const tries = 3
 
 // Once checks all that is published now and returns. Besides the errors of Run
-// it returns *Stale, once that was delivered, and why a look failed after all
-// tries: a *policy.QuorumError, policy.ErrNotSigned, a *tile.MismatchError, or
-// an error of the network.
+// it returns *Stale, once that was delivered, *Undelivered if a sink refused a
+// finding again and again, ctx.Err, and why a look failed after all tries: a
+// *policy.QuorumError, policy.ErrNotSigned, a *tile.MismatchError, or an error
+// of the network.
 func (m *Monitor) Once(ctx context.Context) error {
-	m.started = time.Now()
+	m.started, m.once = time.Now(), true
 	if err := m.resume(ctx); err != nil {
 		return err
 	}
@@ -290,13 +292,16 @@ func (m *Monitor) Once(ctx context.Context) error {
 		before := m.Checked()
 		var err error
 		more, err = m.look(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err() // says nothing of the log, and the outbox stays as it is
+		}
 		if m.Checked() > before {
 			failed = 0
 		}
 		if err == nil {
 			continue
 		}
-		if failed++; failed < tries && m.passing(err) && ctx.Err() == nil {
+		if failed++; failed < tries && m.passing(err) {
 			m.logger.Warn("looking again", "log", m.origin, "err", err)
 			if werr := pause.For(ctx, firstPause<<failed); werr != nil {
 				return werr

@@ -242,9 +242,10 @@ func (m *Monitor) deliver(ctx context.Context, found []Finding) error {
 	return nil
 }
 
-// hand gives one finding to one sink, again and again until it takes it.
+// hand gives one finding to one sink, again and again until it takes it; in
+// Once, until handTries are used up.
 func (m *Monitor) hand(ctx context.Context, s Sink, f Finding) error {
-	for next := firstPause; ; next = min(2*next, longestPause) {
+	for next, failed := firstPause, 1; ; next, failed = min(2*next, longestPause), failed+1 {
 		err := s.Deliver(ctx, f)
 		if err == nil {
 			return nil
@@ -252,7 +253,10 @@ func (m *Monitor) hand(ctx context.Context, s Sink, f Finding) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		m.logger.Error("a finding was not delivered, trying again", "log", m.origin, "id", f.ID, "kind", f.Kind, "err", err, "pause", next)
+		if m.once && failed == handTries {
+			return &Undelivered{Finding: f, Err: err}
+		}
+		m.logger.Error("a finding was not delivered, trying again", "log", m.origin, "id", f.ID, "kind", f.Kind, "err", err, "pause", next.String())
 		if err := pause.For(ctx, next); err != nil {
 			return err
 		}
@@ -262,6 +266,8 @@ func (m *Monitor) hand(ctx context.Context, s Sink, f Finding) error {
 const (
 	firstPause   = 200 * time.Millisecond
 	longestPause = time.Minute
+	// handTries is how often Once gives a finding to a sink: cron starts it again.
+	handTries = 5
 )
 
 // resume settles what an earlier run left behind, and returns *Stopped if that

@@ -61,7 +61,7 @@ A log that contradicts itself is not followed any more; the evidence is kept, "i
 start refuses until --acknowledge says that somebody knows.
 
 It ends with 0 when it is told to, 3 after a contradiction, 75 if its own disk fails; with --once also with 1 if an entry
-broke a rule, 5 if nothing could be read, 7 if witnesses are lacking, and 8 if the newest checkpoint is too old.
+broke a rule, 5 if nothing could be read or the webhook refused it, 7 if witnesses are lacking, and 8 if the newest checkpoint is too old.
 
 A list has a line for each log, the policy's file and the URL; lines that begin with # are passed over.`,
 		Args: cobra.MaximumNArgs(1),
@@ -190,6 +190,8 @@ func ending(err error) *serve.ExitError {
 	switch {
 	case is[*monitor.StateError](err):
 		code, remedy = serve.CodeStorage, "whether the disk of --state is well"
+	case is[*monitor.Undelivered](err):
+		code, remedy = serve.CodeUnavailable, "whether the webhook answers; the next run tells it again"
 	case is[*monitor.Stale](err):
 		code, remedy = serve.CodeStale, ""
 	case is[*tile.MismatchError](err):
