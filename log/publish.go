@@ -179,7 +179,7 @@ func (l *Log) refuseToSign(r *refusal) error {
 	l.readOnly = readOnly
 	l.notify()
 	l.mu.Unlock()
-	l.cfg.Logger.Error("the log refuses to sign and is read-only", "log", l.cfg.Origin, "reason", readOnly.Reason, "file", readOnly.File)
+	l.cfg.Logger.Error("the log refuses to sign and is read-only", "origin", l.cfg.Origin, "reason", readOnly.Reason, "file", readOnly.File)
 	return err
 }
 

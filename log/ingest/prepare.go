@@ -89,7 +89,7 @@ func (in *Ingest) admit(req Request) (size int64, err error) {
 		return 0, r
 	}
 	if err := in.log.ReadOnly(); err != nil {
-		return 0, refuse(logv1.Reason_REASON_READ_ONLY, "the log is read-only: "+err.Error())
+		return 0, refuse(logv1.Reason_REASON_READ_ONLY, err.Error())
 	}
 	if err := in.cfg.Room(); err != nil {
 		return 0, refuse(logv1.Reason_REASON_READ_ONLY, err.Error())

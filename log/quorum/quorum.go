@@ -156,7 +156,7 @@ func (q *Caller) Collect(ctx context.Context, h *heads.Head, take func(Answer) e
 	for !q.released() || h.Size > 0 && !q.quorum() {
 		select {
 		case <-late.C:
-			q.cfg.Logger.Error("no quorum: nothing is published until it is back", "log", q.cfg.Origin, "size", h.Size, "have", len(q.cosigned), "witnesses_answered_since_start", q.free)
+			q.cfg.Logger.Error("no quorum: nothing is published until it is back", "origin", q.cfg.Origin, "size", h.Size, "have", len(q.cosigned), "witnesses_answered_since_start", q.free)
 		case a := <-q.answers:
 			if err := take(a); err != nil {
 				return nil, err
@@ -178,7 +178,7 @@ func (q *Caller) Collect(ctx context.Context, h *heads.Head, take func(Answer) e
 // a.Size that no Collect returns: they came late, or the quorum was there.
 func (q *Caller) Take(a Answer) (late []checkpoint.Signature) {
 	state := q.heard[a.Witness]
-	logger := q.cfg.Logger.With("log", q.cfg.Origin, "witness", a.Witness)
+	logger := q.cfg.Logger.With("origin", q.cfg.Origin, "witness", a.Witness)
 	// Anybody may bring our newest checkpoint to a witness before we do.
 	claims := a.claims && (a.claimed > q.head.Size || a.claimed == a.Size)
 	switch {
@@ -238,7 +238,7 @@ func (q *Caller) released() bool {
 	}
 	q.free = q.free && !policy.Satisfied(silent)
 	if q.free && len(silent) > 0 {
-		q.cfg.Logger.Warn("signing without the word of every witness on what it has seen", "log", q.cfg.Origin, "silent", slices.Sorted(maps.Keys(silent)))
+		q.cfg.Logger.Warn("signing without the word of every witness on what it has seen", "origin", q.cfg.Origin, "silent", slices.Sorted(maps.Keys(silent)))
 	}
 	return q.free
 }

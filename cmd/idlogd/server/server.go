@@ -179,7 +179,10 @@ func (s *running) front(ctx, life context.Context) error {
 	front, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(life, stop)()
-	defer context.AfterFunc(front, func() { s.notify("STOPPING=1") })()
+	defer context.AfterFunc(front, func() {
+		s.logger.Info("stopping: calls in flight are answered, then what was taken in is published")
+		s.notify("STOPPING=1")
+	})()
 	fronts, front := errgroup.WithContext(front)
 	fronts.Go(func() error { return s.api.Serve(front, s.grpc) })
 	for _, in := range s.instances {
@@ -307,6 +310,10 @@ func (s *running) openAll(ctx context.Context) error {
 				err = errors.Join(err, in.Close())
 			}
 			return err
+		}
+		if err := in.Log.ReadOnly(); err != nil {
+			s.logger.Error("it refused to sign before this start: find out what happened, then stop and run idlogd clear-refusal",
+				"log", l.Family, "error", err.Error())
 		}
 		s.instances = append(s.instances, in)
 	}
