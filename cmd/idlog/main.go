@@ -15,6 +15,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,11 @@ func main() {
 // run is the whole program but for its process: it returns the exit code.
 func run(ctx context.Context, env serve.Env, getenv func(string) string) int {
 	s := &session.Session{Stdin: env.Stdin, Printer: report.Printer{Stdout: env.Stdout, Stderr: env.Stderr}}
-	return s.Fail(program.Run(ctx, command(s, getenv), env))
+	err := program.Run(ctx, command(s, getenv), env)
+	if err != nil && slices.Contains(env.Args, "--json") {
+		s.JSON = true // also where reading the flags ended before it
+	}
+	return s.Fail(err)
 }
 
 func command(s *session.Session, getenv func(string) string) *cobra.Command {

@@ -15,6 +15,7 @@ func Follow(g *session.Session) *cobra.Command {
 	a := &account{g: g}
 	cmd := &cobra.Command{
 		Use:   "follow [TICKET...]",
+		Args:  cobra.ArbitraryArgs,
 		Short: "Follow what the log promised, up to its receipt or to evidence",
 		Example: `  idlog follow --receipts receipts
   idlog follow receipts/ticket-*.idlog-evidence --timeout 1h`,
