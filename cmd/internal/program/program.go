@@ -107,7 +107,7 @@ func versionCommand() *cobra.Command {
 func completionCommand(name string) *cobra.Command {
 	return &cobra.Command{
 		Use: "completion bash|zsh|fish|pwsh", Short: "Print the script by which a shell completes commands, flags and values",
-		Example: strings.ReplaceAll(`  source <(NAME completion bash)
+		Example: strings.ReplaceAll(`  source <(NAME completion bash)   # bash needs its package bash-completion as well
   NAME completion zsh > "${fpath[1]}/_NAME"
   NAME completion fish > ~/.config/fish/completions/NAME.fish
   NAME completion pwsh | Out-String | Invoke-Expression`, "NAME", name),
