@@ -34,7 +34,7 @@ var byName = map[string]cobra.CompletionFunc{
 	"dir": dirs, "state": dirs, "heads": dirs, "receipts": dirs,
 	"tls-ca": FileArgs("pem", "crt"), "tls-cert": FileArgs("pem", "crt"), "tls-key": FileArgs("pem", "key"), "client-ca": FileArgs("pem", "crt"),
 	"key-type": values("ed25519", "ml-dsa-44", "both"), "alg": values("ed25519", "ml-dsa-44"),
-	"keep": values("log", "journal", "subjects"),
+	"keep":   values("log", "journal", "subjects"),
 	"server": values(), "timeout": values(),
 }
 
