@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"idlog/client/monitor/memory"
 	"idlog/client/monitor/webhook"
 )
 
@@ -106,6 +107,10 @@ type Behind struct{ Log, Shown string }
 func (e *Behind) Error() string {
 	return fmt.Sprintf("log %s is not followed until it shows the history that is known here: %s", e.Log, e.Shown)
 }
+
+// ErrInUse is in the StateError of a state that another monitor has open. Wait
+// until that one has ended.
+var ErrInUse = memory.ErrInUse
 
 // StateError says that the monitor's own directory failed or is damaged. Nothing
 // was skipped: the cursor stands where it stood.

@@ -193,7 +193,7 @@ func (m *Monitor) open() error {
 	}
 	var err error
 	if m.memory, err = memory.Open(m.dir.file("memory"), m.logger); err != nil {
-		return &StateError{fmt.Errorf("%w; is another monitor running on it?", err)}
+		return &StateError{err}
 	}
 	if m.at, err = m.dir.cursor(m.origin); err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"golang.org/x/sys/unix"
 
 	"idlog/proto/leaf"
 )
@@ -71,8 +72,11 @@ type Store struct {
 // checkedKey holds Batch.Checked. No Key begins so.
 var checkedKey = []byte("n")
 
-// Open opens the store in a directory, which it creates if need be. It fails if
-// another process has it open.
+// ErrInUse is a store that another process has open.
+var ErrInUse = errors.New("another process has it open")
+
+// Open opens the store in a directory, which it creates if need be. It returns
+// ErrInUse if another process has it open.
 func Open(dir string, logger *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening memory: %w", err)
@@ -86,6 +90,9 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	// would end the process.
 	o.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}
 	db, err := pebble.Open(dir, o)
+	if errors.Is(err, unix.EAGAIN) {
+		err = ErrInUse // the lock of the directory
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening memory %s: %w", dir, err)
 	}

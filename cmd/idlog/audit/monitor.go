@@ -214,6 +214,9 @@ func is[E error](err error) bool {
 
 // opening says what to do about a monitor that did not open.
 func opening(err error) error {
+	if errors.Is(err, monitor.ErrInUse) {
+		return &serve.ExitError{Code: serve.CodeUnavailable, Err: err, Remedy: "again when the other monitor has ended, or another --state"}
+	}
 	if is[*monitor.StateError](err) {
 		return &serve.ExitError{Code: serve.CodeStorage, Err: err}
 	}
