@@ -111,7 +111,7 @@ func restore(ctx context.Context, env serve.Env, l *config.Log, from string, kee
 	if err != nil {
 		return err
 	}
-	size := in.Log.Integrated()
+	size, standing := in.Log.Integrated(), in.Log.ReadOnly()
 	if err := in.Close(); err != nil {
 		return err
 	}
@@ -119,6 +119,9 @@ func restore(ctx context.Context, env serve.Env, l *config.Log, from string, kee
 		return nil
 	}
 	_, err = fmt.Fprintf(env.Stdout, "%s has %d entries, passes the checks of a start, and may be served\n", l.Origin, size)
+	if err == nil && standing != nil {
+		_, err = fmt.Fprintf(env.Stdout, "it takes nothing in yet: %v\nwhen the cause is known and gone: idlogd clear-refusal\n", standing)
+	}
 	return err
 }
 
