@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -22,7 +23,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
-	"golang.org/x/sys/unix"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"idlog/proto/leaf"
 )
@@ -66,17 +67,18 @@ type Batch struct {
 // Store is the memory in a directory.
 type Store struct {
 	db      *pebble.DB
+	lock    *pebble.Lock
 	checked int64
 }
 
 // checkedKey holds Batch.Checked. No Key begins so.
 var checkedKey = []byte("n")
 
-// ErrInUse is a store that another process has open.
-var ErrInUse = errors.New("another process has it open")
+// ErrInUse is a store that another monitor has open, of this process or another.
+var ErrInUse = errors.New("another monitor has it open")
 
 // Open opens the store in a directory, which it creates if need be. It returns
-// ErrInUse if another process has it open.
+// ErrInUse if another monitor has it open.
 func Open(dir string, logger *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening memory: %w", err)
@@ -89,14 +91,19 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	// Who reads a block that is damaged gets an error; left to itself the database
 	// would end the process.
 	o.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}
-	db, err := pebble.Open(dir, o)
-	if errors.Is(err, unix.EAGAIN) {
-		err = ErrInUse // the lock of the directory
+	lock, err := pebble.LockDirectory(dir, vfs.Default)
+	if _, ofFile := errors.AsType[*fs.PathError](err); err != nil && !ofFile {
+		err = fmt.Errorf("%w: %w", ErrInUse, err) // the file is there, and its lock is another's
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening memory %s: %w", dir, err)
 	}
-	s := &Store{db: db}
+	o.Lock = lock
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening memory %s: %w", dir, errors.Join(err, lock.Close()))
+	}
+	s := &Store{db: db, lock: lock}
 	value, err := s.get(checkedKey)
 	if err == nil && value != nil {
 		if len(value) != 8 {
@@ -106,14 +113,14 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening memory %s: %w", dir, errors.Join(err, db.Close()))
+		return nil, fmt.Errorf("opening memory %s: %w", dir, errors.Join(err, db.Close(), lock.Close()))
 	}
 	return s, nil
 }
 
 // Close closes the store.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.db.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("closing memory: %w", err)
 	}
 	return nil
