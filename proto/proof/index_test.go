@@ -1,7 +1,10 @@
 package proof_test
 
 import (
+	"bytes"
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -124,6 +127,29 @@ func TestIndexVerify(t *testing.T) {
 		}
 		if diff := cmp.Diff(x.Hashes, hashes); diff != "" {
 			t.Errorf("strict %v: hashes (-oracle +reader):\n%s", strict, diff)
+		}
+	}
+}
+
+// TestParseIndexGarbled: a line whose first value is none, and whose others then are not looked at, is refused.
+func TestParseIndexGarbled(t *testing.T) {
+	good, err := indexProof(t, true).Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(good[:bytes.Index(good, []byte("\n\n"))+1]), "\n")
+	for i, l := range lines {
+		words := strings.Split(strings.TrimSuffix(l, "\n"), " ")
+		for j := range words {
+			for _, bad := range []string{"", "!", "-1", "x x"} {
+				changed := slices.Clone(words)
+				changed[j] = bad
+				all := slices.Clone(lines)
+				all[i] = strings.Join(changed, " ") + "\n"
+				if _, err := proof.ParseIndex([]byte(strings.Join(all, "") + string(good[len(strings.Join(lines, "")):]))); err == nil && l != "" {
+					t.Errorf("accepted %q for %q", all[i], l)
+				}
+			}
 		}
 	}
 }
