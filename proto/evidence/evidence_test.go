@@ -163,8 +163,7 @@ func verdicts(t *testing.T) []verdict {
 	add("fork: one checkpoint twice", evidence.Fork, false, "", a, a)
 	add("fork: one tree under two keys", evidence.Fork, false, "", a, cp(prototest.Note(honest.Checkpoint(300), at, logPQ)))
 	add("fork: two sizes and no hashes", evidence.Fork, false, "", cp(honest.Note(299, at)), b)
-	stranger := prototest.NewLog("other.example/id/2026", other)
-	stranger.Fill(300)
+	stranger := stranger()
 	add("fork: two logs", evidence.Fork, false, "", a, cp(stranger.Note(300, at)))
 	add("fork: the second not signed by its log", evidence.Fork, false, "", a, cp(prototest.Note(lying.Checkpoint(300), at, witness)))
 	add("fork: the second signed by another log", evidence.Fork, false, "", a, cp(prototest.Note(lying.Checkpoint(300), at, other)))
@@ -259,7 +258,8 @@ func verdicts(t *testing.T) []verdict {
 	add("receipt-mismatch: another's disclosure", evidence.ReceiptMismatch, false, "", disclosed(t, stranger), sent)
 	add("receipt-mismatch: no submission", evidence.ReceiptMismatch, false, "", proofs(honest, one)[0])
 	promises(t, add)
-	add("omission", evidence.Omission, false, "", a)
+	indexes(t, add)
+	add("bad-tag", evidence.BadTag, false, "", a)
 	return vs
 }
 
@@ -308,7 +308,7 @@ func TestJudge(t *testing.T) {
 		if err == nil && (got.Statement == "" || got.Claim != e.Claim) {
 			t.Errorf("%s: says nothing: %+v", want.Name, got)
 		}
-		if unknown := e.Claim == evidence.Omission; errors.Is(err, evidence.ErrNotJudged) != unknown {
+		if unknown := e.Claim == evidence.BadTag; errors.Is(err, evidence.ErrNotJudged) != unknown {
 			t.Errorf("%s: %v", want.Name, err)
 		}
 	}

@@ -50,6 +50,12 @@ type Verdict struct {
 //	                  could be the leaf
 //	                  checkpoint, proof: another leaf of the event
 //	                  [checkpoint,] submission: a ticket as it is kept; not proven
+//	bad-root          proof: a root leaf that no log can hold where it stands
+//	                  proof, proof: two root leaves that contradict each other
+//	                  proof, consistency: another root of the entries it speaks of
+//	                  proof, leaf: the root leaf that its accuser came to; not proven
+//	omission          proof, index-proof: the entry is not where it belongs
+//	addition          index-proof, proof: the entry is not what the list says
 func Judge(e *Evidence, p *policy.Policy) (Verdict, error) {
 	v, err := judge(e, p)
 	if err != nil {
@@ -73,6 +79,12 @@ func judge(e *Evidence, p *policy.Policy) (Verdict, error) {
 		return judgeReceiptMismatch(e, p)
 	case BrokenPromise:
 		return judgeBrokenPromise(e, p)
+	case BadRoot:
+		return judgeBadRoot(e, p)
+	case Omission:
+		return judgeOmission(e, p)
+	case Addition:
+		return judgeAddition(e, p)
 	default:
 		return Verdict{}, ErrNotJudged
 	}

@@ -88,7 +88,15 @@ func (x *Index) Verify(pol *policy.Policy) (*IndexVerified, error) {
 	if err != nil {
 		return nil, err
 	}
-	// 1 and 2: the root leaf is in the log and speaks of the log's own beginning.
+	root, err := x.Under(v.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	return &IndexVerified{Verified: v, Root: root}, nil
+}
+
+// Under is Verify for a caller that has verified x.Checkpoint for itself, and which c is; it returns the root leaf.
+func (x *Index) Under(c checkpoint.Checkpoint) (*leaf.Root, error) {
 	l, err := leaf.Parse(x.Root)
 	if err != nil {
 		return nil, fmt.Errorf("reading the root leaf at %d: %w", x.At, err)
@@ -97,19 +105,18 @@ func (x *Index) Verify(pol *policy.Policy) (*IndexVerified, error) {
 	if !ok {
 		return nil, fmt.Errorf("entry %d is a leaf of kind %s and no root of the index", x.At, leaf.KindOf(l))
 	}
-	if root.Origin != v.Checkpoint.Origin {
-		return nil, fmt.Errorf("the root leaf is of %q, the checkpoint of %q", root.Origin, v.Checkpoint.Origin)
+	if root.Origin != c.Origin {
+		return nil, fmt.Errorf("the root leaf is of %q, the checkpoint of %q", root.Origin, c.Origin)
 	}
-	if err := x.included(root, v.Checkpoint); err != nil {
+	if err := x.included(root, c); err != nil {
 		return nil, err
 	}
-	// 3 and 4.
 	for _, a := range x.Answers {
 		if err := a.verify(root); err != nil {
-			return nil, fmt.Errorf("query %d %s: %w", a.Field, base64.StdEncoding.EncodeToString(a.Value[:]), err)
+			return nil, fmt.Errorf("query %d %s: %w", a.Field, text(a.Value), err)
 		}
 	}
-	return &IndexVerified{Verified: v, Root: root}, nil
+	return root, nil
 }
 
 func (x *Index) included(root *leaf.Root, c checkpoint.Checkpoint) error {
