@@ -129,6 +129,7 @@ func (m *Monitor) weigh(err error) ([]Finding, error) {
 		"no checkpoint of size %d or more has the %d witnesses that this monitor asks for", m.waiting, m.cfg.Witnesses)...)
 	found = append(found, m.when(m.noArchive != nil, "archive", "", now, 0,
 		"the archive does not bound when entries were logged: %v", m.noArchive)...)
+	found = append(found, m.weighIndex()...)
 	for _, w := range m.others {
 		last, ever := m.newest[w.name]
 		if !ever {

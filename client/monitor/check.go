@@ -37,6 +37,7 @@ type fact struct {
 	index int64
 	hash  leaf.Hash
 	leaf  leaf.Leaf       // nil if it is none; an event's without the tags of persons
+	filed []leaf.Hash     // the keys it stands under in the index, if that is compared
 	alone []rules.Finding // what is wrong with it wherever it stood
 	keys  []remembered    // of an event: its id, if it has one, and its digest
 }
@@ -57,13 +58,17 @@ func (m *Monitor) check(ctx context.Context, t tree) (more bool, err error) {
 	for i := range pool {
 		pool[i] = tile.NewReader(t.Checkpoint, m.site.Tile)
 	}
+	if more, err := m.reindex(ctx, t, pool[:], began); more || err != nil {
+		return more, err
+	}
 	for m.at.checked < limit {
 		if time.Since(began) > longestCheck {
 			return true, nil
 		}
-		from := m.at.checked
-		to := min(limit, (from/tile.Width+stepBundles)*tile.Width)
-		facts, err := m.read(ctx, pool[:], from, to)
+		facts, err := read(ctx, pool[:], m.at.checked, limit, m.most, func(e tile.Entry) (fact, error) {
+			f := m.factOf(e)
+			return f, m.recall(&f)
+		})
 		if err != nil {
 			return false, err
 		}
@@ -71,16 +76,18 @@ func (m *Monitor) check(ctx context.Context, t tree) (more bool, err error) {
 			return false, err
 		}
 		if m.cfg.Progress != nil {
-			m.cfg.Progress(m.at.checked, t.Checkpoint.Size)
+			m.cfg.Progress("entries", m.at.checked, t.Checkpoint.Size)
 		}
 	}
 	return false, nil
 }
 
-// read reads the entries from from on, each bundle by one of the readers: up to
-// to, or as many bundles as hold m.most bytes, and one more of each reader.
-func (m *Monitor) read(ctx context.Context, pool []*tile.Reader, from, to int64) ([]fact, error) {
-	facts := make([]fact, to-from)
+// read reads a step of entries from from on, each bundle by one of the readers,
+// and makes of each what is needed: up to to, or as many bundles as hold most
+// bytes, and one more of each reader.
+func read[T any](ctx context.Context, pool []*tile.Reader, from, to, most int64, of func(tile.Entry) (T, error)) ([]T, error) {
+	to = min(to, (from/tile.Width+stepBundles)*tile.Width)
+	facts := make([]T, to-from)
 	ends := make([]int64, len(pool)) // up to where each has read its own
 	var size atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
@@ -88,16 +95,14 @@ func (m *Monitor) read(ctx context.Context, pool []*tile.Reader, from, to int64)
 		g.Go(func() error {
 			first := from/tile.Width + int64(i)
 			n := first
-			for ; n*tile.Width < to && (n == first || size.Load() < m.most); n += int64(len(pool)) {
+			for ; n*tile.Width < to && (n == first || size.Load() < most); n += int64(len(pool)) {
 				for e, err := range r.Entries(ctx, max(from, n*tile.Width), min(to, (n+1)*tile.Width)) {
 					if err != nil {
 						return err
 					}
-					f := m.factOf(e)
-					if err := m.recall(&f); err != nil {
+					if facts[e.Index-from], err = of(e); err != nil {
 						return err
 					}
-					facts[e.Index-from] = f
 					size.Add(int64(len(e.Data)))
 				}
 			}
@@ -140,6 +145,9 @@ func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
 			return err
 		}
 	}
+	if m.room != nil {
+		m.room.Again() // for the same reason
+	}
 	j := judge{Monitor: m, tree: t, after: m.at.after}
 	for i := range facts {
 		if err := j.entry(ctx, &facts[i]); err != nil {
@@ -164,6 +172,10 @@ func (m *Monitor) step(ctx context.Context, t tree, facts []fact) error {
 		}
 	}
 	// If we die here the keys leaves are read again, and announce what is known.
+	if err := m.keepIndex(); err != nil {
+		return err
+	}
+	// If we die here the index passes over the entries that come again.
 	j.batch.Checked = facts[len(facts)-1].index + 1
 	if err := m.memory.Commit(&j.batch); err != nil {
 		return &StateError{err}

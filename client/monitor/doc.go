@@ -7,8 +7,11 @@
 // It trusts a policy, its own directory and its clock. What a log, a witness or
 // a webhook says is bytes until it is verified.
 //
-// It cannot skip. Five files of the directory, besides the memory of ids, are
-// all of its state, and each is replaced in one rename:
+// If it is told to, it also computes the index of the log, SPEC 2.12, and compares
+// the root leaves: package index.
+//
+// It cannot skip. Five files of the directory, besides the memory of ids and the
+// index, are all of its state, and each is replaced in one rename:
 //
 //	cursor        what was verified and checked, and whose findings were delivered
 //	keys          the keys that the log announced
@@ -25,10 +28,11 @@
 //	stopped     if a contradiction    the outbox once more; then it refuses to go on
 //	settled     outbox removed        the entries are read again; what is found again
 //	                                  has the id it had
+//	index       its state written     it passes over the entries that are read again
 //	memory      keys and ids written  they are written again, which changes nothing
 //	cursor      moved                 goes on from here
 //
-// A contradiction is one of fork, rollback, duplicate and witness-fork, each
+// A contradiction is one of fork, rollback, duplicate, witness-fork and bad-root, each
 // with a file that package evidence judges. What has no such file does not stop
 // the monitor: an entry that breaks a rule of package rules is a fault, reported
 // once; a state of affairs, as silence, is an alarm that is raised, repeated every
@@ -47,6 +51,6 @@
 //   - Memory is bounded, whatever a log does and however long: by a step of
 //     entries, rules.MaxKeys, and something for each witness.
 //
-// Specifications: SPEC 2.1, 2.4 and 2.9; protocol F13 (time bounds from the
+// Specifications: SPEC 2.1, 2.4, 2.9 and 2.12; protocol F13 (time bounds from the
 // archive), F34 (repeats), F43 (a monitor's own quorum).
 package monitor

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"idlog/client/monitor/index"
 	"idlog/client/monitor/memory"
 	"idlog/client/rules"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
+	"idlog/proto/mapfn"
 	"idlog/proto/proof"
 	"idlog/proto/tag"
 	"idlog/proto/tile"
@@ -22,6 +24,9 @@ const keyed = 1<<tag.EventID | 1<<tag.Session | 1<<tag.Class | 1<<tag.Target
 func (m *Monitor) factOf(e tile.Entry) fact {
 	l, err := leaf.Parse(e.Data)
 	f := fact{index: e.Index, hash: e.Hash, leaf: l, alone: rules.Alone(e.Index, m.family, l, err, rules.Window{})}
+	if m.room != nil {
+		f.filed = mapfn.Of(l)
+	}
 	if e, ok := l.(*leaf.Event); ok {
 		// Of its tags, what comes needs one of each field that has a key. An event
 		// may have hundreds of others, and a step thousands of events.
@@ -62,6 +67,19 @@ func (j *judge) broken(f *fact, list []rules.Finding) {
 
 // entry judges one entry. Its errors are those of a look.
 func (j *judge) entry(ctx context.Context, f *fact) error {
+	if err := j.rules(ctx, f); err != nil || j.stops || j.room == nil {
+		return err
+	}
+	logged := time.Now()
+	if before := j.segment.before; f.index < j.segment.to && !before.IsZero() {
+		logged = before
+	}
+	root, _ := f.leaf.(*leaf.Root)
+	return j.index(ctx, index.Entry{Index: f.index, Leaf: f.hash, Keys: f.filed, Root: root, Logged: logged})
+}
+
+// rules holds an entry to what it must be where it stands.
+func (j *judge) rules(ctx context.Context, f *fact) error {
 	j.broken(f, f.alone)
 	if j.at.base == 0 {
 		// Elsewhere nobody can tell what was announced before.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"idlog/client/internal/pause"
+	"idlog/client/monitor/index"
 	"idlog/client/monitor/memory"
 	"idlog/client/remote"
 	"idlog/client/rules"
@@ -50,8 +51,9 @@ type Config struct {
 	Sinks []Sink
 	// Logger gets what people who run the monitor need; nil discards it.
 	Logger *slog.Logger
-	// Progress, if set, is called while entries are checked.
-	Progress func(checked, size int64)
+	// Progress, if set, is called while entries are checked, and while the index of
+	// those that were is made: what is "entries" or "index".
+	Progress func(what string, done, size int64)
 
 	// Interval lies between two looks at an idle log; 0 is 10 s.
 	Interval time.Duration
@@ -64,6 +66,9 @@ type Config struct {
 	// Witnesses is how many operators of witnesses must have cosigned a checkpoint,
 	// besides the policy's own quorum (SPEC F43); 0 asks for no more.
 	Witnesses int
+	// Index computes the index of all entries, SPEC 2.12, and compares each root leaf
+	// with it. Where that begins late, the entries that were checked are read again.
+	Index bool
 	// FromNow begins a log that was never looked at with the entries that come
 	// next. What is below is not checked and its ids are not known.
 	FromNow bool
@@ -82,6 +87,7 @@ type Monitor struct {
 	others []witness
 	dir    folder
 	memory *memory.Store
+	room   *index.Room // nil unless the index is compared
 
 	// All below belongs to the goroutine of Run or Once.
 	at           *cursor // nil before the first look
@@ -136,10 +142,7 @@ func Open(c Config) (*Monitor, error) {
 	}
 	m.dir = folder(filepath.Join(c.Dir, folderName(m.origin)))
 	if err := m.open(); err != nil {
-		if m.memory != nil {
-			err = errors.Join(err, m.memory.Close())
-		}
-		return nil, fmt.Errorf("opening monitor of %s: %w", m.origin, err)
+		return nil, fmt.Errorf("opening monitor of %s: %w", m.origin, errors.Join(err, m.Close()))
 	}
 	return m, nil
 }
@@ -216,11 +219,26 @@ func (m *Monitor) open() error {
 	for _, f := range known {
 		m.acknowledged[f.ID] = true
 	}
-	return err
+	if err != nil || !m.cfg.Index {
+		return err
+	}
+	if m.room, err = index.Open(m.dir.file("index"), m.origin, m.logger); err != nil {
+		return &StateError{err}
+	}
+	return nil
 }
 
 // Close closes the directory. Neither Run nor Once may be running.
-func (m *Monitor) Close() error { return m.memory.Close() }
+func (m *Monitor) Close() error {
+	var errs []error
+	if m.room != nil {
+		errs = append(errs, m.room.Close())
+	}
+	if m.memory != nil {
+		errs = append(errs, m.memory.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Origin returns the log's origin.
 func (m *Monitor) Origin() string { return m.origin }

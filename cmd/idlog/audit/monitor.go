@@ -50,6 +50,7 @@ func Monitor(s *session.Session, getenv func(string) string) *cobra.Command {
 		Short: "Follow logs for months, and say what is wrong with them",
 		Example: `  idlog monitor https://log.example/id -p policy.tlog-policy
   idlog monitor https://log.example/id -p policy.tlog-policy --once --json    # from cron
+  idlog monitor https://log.example/id -p policy.tlog-policy --index
   idlog monitor --list logs.txt --webhook https://hooks.example/idlog --webhook-secret hook.secret`,
 		Long: `Follow a log: every checkpoint continues those before, is cosigned and fresh; what the witnesses and the clients of
 this machine saw is the same; every entry, once, is a leaf of this log under announced keys, received when it says, and
@@ -62,6 +63,9 @@ start refuses until --acknowledge says that somebody knows.
 
 It ends with 0 when it is told to, 3 after a contradiction, 75 if its own disk fails; with --once also with 1 if an entry
 broke a rule, 5 if nothing could be read or the webhook refused it, 7 if witnesses are lacking, and 8 if the newest checkpoint is too old.
+
+With --index it also computes the index of the log's entries, as whoever verifies it does, and a root leaf that says
+something else is a contradiction. The index is made from the first entry on, however late that begins.
 
 A list has a line for each log, the policy's file and the URL; lines that begin with # are passed over.`,
 		Args: cobra.MaximumNArgs(1),
@@ -76,6 +80,7 @@ A list has a line for each log, the policy's file and the URL; lines that begin 
 	f.IntVar(&m.conf.Witnesses, "quorum", 0, "how many witnesses must have cosigned, if more than the policy asks for")
 	f.StringVar(&m.hook, "webhook", "", "URL to post each finding to, https or on this machine ($IDLOG_WEBHOOK)")
 	f.StringVar(&m.secret, "webhook-secret", "", "file of the webhook's secret, whsec_..., which nobody else can read")
+	f.BoolVar(&m.conf.Index, "index", false, "compute the index of all entries, and compare every root leaf with it")
 	f.BoolVar(&m.conf.FromNow, "from-now", false, "begin a log that is new here at its end: nothing below is ever checked")
 	f.BoolVar(&m.conf.Acknowledge, "acknowledge", false, "go on after the contradiction at which an earlier run stopped")
 	program.Files(cmd, "list", "txt")
@@ -327,13 +332,13 @@ func (m *monitoring) config(p *policy.Policy, url string) (monitor.Config, error
 	}
 	c := m.conf
 	c.Policy, c.Origin, c.URL = p, origins[0], url
-	c.Progress = func(checked, size int64) {
+	c.Progress = func(what string, done, size int64) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if size-checked > 1000 || checked == size {
-			m.bar.Show("entries", checked, size)
+		if size-done > 1000 || done == size {
+			m.bar.Show(what, done, size)
 		}
-		if checked == size {
+		if done == size {
 			m.bar.Clear()
 		}
 	}
