@@ -49,6 +49,7 @@ var rules = map[string]rule{
 	logv1.LogService_WatchEntries_FullMethodName:        {},
 	logv1.LogService_GetInclusionProof_FullMethodName:   {},
 	logv1.LogService_GetConsistencyProof_FullMethodName: {},
+	logv1.QueryService_History_FullMethodName:           {}, // query asks who may have keys and handles
 
 	healthv1.Health_Check_FullMethodName: {open: true},
 	healthv1.Health_List_FullMethodName:  {open: true},
