@@ -207,6 +207,11 @@ func (v *Vault) Key(field uint16, source string) tag.Key { return tag.Derive(v.e
 // VRF returns the public key that the keys leaf of the epoch announces.
 func (v *Vault) VRF() [32]byte { return v.vrf.Public() }
 
+// Prove returns the etag of an identifier in epoch Epoch, enrolled or not, and the proof that it is.
+func (v *Vault) Prove(id subject.Identifier) (etag leaf.Hash, proof []byte, err error) {
+	return v.vrf.Prove(id)
+}
+
 // Enrolment is one enrolment of one identifier. It is read only.
 type Enrolment struct {
 	Secret leaf.Hash // S: what the person adds to the seeds of events

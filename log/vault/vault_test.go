@@ -156,6 +156,14 @@ func TestEnrol(t *testing.T) {
 			t.Errorf("the leaf of %v is not hers: %v", id, err)
 		}
 	}
+	carol := subject.Identifier{Format: subject.FormatEmail, ID: "carol@acme.example"}
+	etag, proof, err := v.Prove(carol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := subject.VerifyVRF(v.VRF(), carol, proof); err != nil || got != etag {
+		t.Errorf("who was never enrolled has no etag: %v", err)
+	}
 	if _, err := v.Enrolment(leaf.Hash{1}); !errors.Is(err, vault.ErrLost) {
 		t.Errorf("nobody: %v, want ErrLost", err)
 	}
