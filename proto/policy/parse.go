@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,18 +18,21 @@ const (
 	maxOf = 64
 )
 
-// A SyntaxError says what is wrong with a policy, where, and what to do.
+// A SyntaxError says what is wrong with a policy or a trust file, where, and what to do.
 type SyntaxError struct {
 	Line   int // counted from 1; 0 if it concerns the file as a whole
 	Reason string
 	Remedy string // what to write in its place, where that can be said
+
+	of string // what the lines are counted in; empty for a policy
 }
 
 func (e *SyntaxError) Error() string {
+	of := cmp.Or(e.of, "policy")
 	if e.Line == 0 {
-		return "parsing policy: " + e.Reason
+		return fmt.Sprintf("parsing %s: %s", of, e.Reason)
 	}
-	return fmt.Sprintf("parsing policy: line %d: %s", e.Line, e.Reason)
+	return fmt.Sprintf("parsing %s: line %d: %s", of, e.Line, e.Reason)
 }
 
 // parser is the state of one Parse.
@@ -51,6 +55,7 @@ func Parse(b []byte) (*Policy, error) {
 	if err := s.parse(b); err != nil {
 		return nil, err
 	}
+	s.p.text = string(b)
 	return s.p, nil
 }
 

@@ -47,6 +47,7 @@ type Policy struct {
 	Groups    []Group
 	Quorum    string // name of a witness or group, or "none"
 
+	text     string // what was parsed, which a trust file repeats
 	keys     map[keyID]*key
 	groups   map[string]Group
 	operator map[string]string // policy name of a witness -> its key name
