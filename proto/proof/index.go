@@ -431,8 +431,16 @@ func (s *scanner) want(word string, args int) bool {
 	return true
 }
 
+// arg is one of the values of a line that want has seen, and empty after an error.
+func (s *scanner) arg(i int) string {
+	if s.err != nil {
+		return ""
+	}
+	return s.args[i]
+}
+
 func (s *scanner) num(arg int) int64 {
-	n, err := checkpoint.ParseSize(s.args[arg])
+	n, err := checkpoint.ParseSize(s.arg(arg))
 	if err != nil {
 		s.fail("%w", err)
 		return 0
@@ -442,16 +450,16 @@ func (s *scanner) num(arg int) int64 {
 
 // small is num for what a greatest value bounds.
 func (s *scanner) small(arg, most int) int {
-	n, err := checkpoint.ParseSize(s.args[arg])
+	n, err := checkpoint.ParseSize(s.arg(arg))
 	if err != nil || n > int64(most) {
-		s.fail("%q is no number up to %d", s.args[arg], most)
+		s.fail("%q is no number up to %d", s.arg(arg), most)
 		return 0
 	}
 	return int(n)
 }
 
 func (s *scanner) hash(arg int) [32]byte {
-	h, err := checkpoint.ParseHash(s.args[arg])
+	h, err := checkpoint.ParseHash(s.arg(arg))
 	if err != nil {
 		s.fail("%w", err)
 	}
@@ -459,8 +467,8 @@ func (s *scanner) hash(arg int) [32]byte {
 }
 
 func (s *scanner) bytes(arg, most int) []byte {
-	b, err := base64.StdEncoding.Strict().DecodeString(s.args[arg])
-	if err != nil || base64.StdEncoding.EncodeToString(b) != s.args[arg] || len(b) == 0 || len(b) > most {
+	b, err := base64.StdEncoding.Strict().DecodeString(s.arg(arg))
+	if err != nil || base64.StdEncoding.EncodeToString(b) != s.arg(arg) || len(b) == 0 || len(b) > most {
 		s.fail("not the base64 of 1 to %d bytes", most)
 		return nil
 	}
@@ -570,12 +578,12 @@ func (s *scanner) root(x *Index) {
 		return
 	}
 	x.At = s.num(0)
-	switch s.args[1] {
+	switch s.arg(1) {
 	case "root":
 	case "strict":
 		x.Strict = true
 	default:
-		s.fail("mode %s is neither root nor strict", strconv.Quote(s.args[1]))
+		s.fail("mode %s is neither root nor strict", strconv.Quote(s.arg(1)))
 		return
 	}
 	x.Root = s.bytes(2, MaxExtra)
