@@ -77,6 +77,7 @@ var walls = []struct{ from, mustNot, because string }{
 	{"idlog/log/journal", "idlog/log/ingest", "nothing calls back into the write path"},
 	{"idlog/log/vault", "idlog/log/ingest", "nothing calls back into the write path"},
 	{"idlog/log/store", "idlog/log/ingest", "a store keeps bytes"},
+	{"idlog/log/query", "idlog/log/serve", "what answers questions knows nothing of the wire"},
 }
 
 func TestImportWalls(t *testing.T) {
