@@ -50,6 +50,8 @@ type Config struct {
 	Log string
 	// Policy says which signatures count. Receipts and reads fail without it.
 	Policy *policy.Policy
+	// Trust is what History judges by. Nil is [Attested], by the policy alone.
+	Trust *policy.Trust
 	// State is what was seen before; trust.NewMemory for a process that may forget.
 	State *trust.State
 
@@ -69,15 +71,17 @@ type Config struct {
 type Client struct {
 	log       string
 	policy    *policy.Policy
+	trust     *policy.Trust
 	state     *trust.State
 	assurance leaf.Assurance
 	skew      time.Duration
 	attempts  int
 	now       func() time.Time
 
-	conn   *grpc.ClientConn // nil if it is the caller's
-	events logv1.EventServiceClient
-	reads  logv1.LogServiceClient
+	conn    *grpc.ClientConn // nil if it is the caller's
+	events  logv1.EventServiceClient
+	reads   logv1.LogServiceClient
+	queries logv1.QueryServiceClient
 
 	checkpoints *lru.Map[leaf.Hash, *Checkpoint] // accepted, by the hash of the note
 	enrolments  *lru.Map[subject.Identifier, []receipt.Enrolment]
@@ -110,7 +114,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("making client: %w", err)
 	}
 	c := &Client{
-		log: family, policy: cfg.Policy, state: cfg.State,
+		log: family, policy: cfg.Policy, trust: cfg.Trust, state: cfg.State,
 		assurance:   cfg.Assurance,
 		skew:        cmp.Or(cfg.Skew, defaultSkew),
 		attempts:    cfg.Attempts,
@@ -123,6 +127,9 @@ func New(cfg Config) (*Client, error) {
 		sources:     make(map[string]*receipt.Source),
 	}
 	c.advancing <- struct{}{}
+	if c.trust == nil {
+		c.trust = Attested(cfg.Policy, family)
+	}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -142,7 +149,7 @@ func New(cfg Config) (*Client, error) {
 		}
 		conn = c.conn
 	}
-	c.events, c.reads = logv1.NewEventServiceClient(conn), logv1.NewLogServiceClient(conn)
+	c.events, c.reads, c.queries = logv1.NewEventServiceClient(conn), logv1.NewLogServiceClient(conn), logv1.NewQueryServiceClient(conn)
 	return c, nil
 }
 

@@ -47,11 +47,11 @@ func TestAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-		"idlog.log.v1.EventService", "idlog.log.v1.LogService"}
+		"idlog.log.v1.EventService", "idlog.log.v1.LogService", "idlog.log.v1.QueryService"}
 	if diff := cmp.Diff(want, r.services); diff != "" {
 		t.Errorf("services (-want +got):\n%s", diff)
 	}
-	for _, service := range []string{"", "idlog.log.v1.EventService", "idlog.log.v1.LogService"} {
+	for _, service := range []string{"", "idlog.log.v1.EventService", "idlog.log.v1.LogService", "idlog.log.v1.QueryService"} {
 		res, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
 		if err != nil || res.GetStatus() != healthv1.HealthCheckResponse_SERVING {
 			t.Errorf("health of %q: %v, %v", service, res.GetStatus(), err)

@@ -127,3 +127,8 @@ func (l *Log) Resource(ctx context.Context, path string) ([]byte, error) {
 func (l *Log) Archived(_ context.Context, size int64) ([]byte, error) {
 	return l.heads.Archived(size)
 }
+
+// Around returns the largest archived size that is at most index, and the smallest
+// that is greater: the entry at index was logged after the one checkpoint and
+// before the other. It is 0 where there is none.
+func (l *Log) Around(index int64) (after, before int64) { return l.heads.Around(index) }

@@ -180,14 +180,31 @@ func (s *State) SaveEvidence(claim evidence.Claim, parts ...evidence.Part) (data
 	if err != nil || s.dir == "" {
 		return data, "", err
 	}
-	dir := filepath.Join(s.dir, "evidence")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return data, "", fmt.Errorf("writing evidence: %w", err)
-	}
-	sum := sha256.Sum256(data)
-	name = filepath.Join(dir, fmt.Sprintf("%s-%x.idlog-evidence", claim, sum[:8]))
-	if err := atomicfile.Write(name, data, 0o600); err != nil {
+	name, err = s.keep(string(claim), "idlog-evidence", data)
+	if err != nil {
 		return data, "", fmt.Errorf("writing evidence: %w", err)
 	}
 	return data, name, nil
+}
+
+// SaveAnswer keeps a history that does not hold, beside the evidence, and returns its name; in memory it keeps none.
+func (s *State) SaveAnswer(file []byte) (name string, err error) {
+	if s.dir == "" {
+		return "", nil
+	}
+	if name, err = s.keep("refused", "idlog-history", file); err != nil {
+		return "", fmt.Errorf("keeping a refused history: %w", err)
+	}
+	return name, nil
+}
+
+// keep writes a file of the folder evidence. The same bytes twice are one file.
+func (s *State) keep(what, kind string, data []byte) (name string, err error) {
+	dir := filepath.Join(s.dir, "evidence")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	name = filepath.Join(dir, fmt.Sprintf("%s-%x.%s", what, sum[:8], kind))
+	return name, atomicfile.Write(name, data, 0o600)
 }

@@ -194,3 +194,18 @@ func (h *File) LastArchived() (int64, bool) {
 	}
 	return h.archive[len(h.archive)-1].size, true
 }
+
+// Around returns the largest archived size that is at most index, and the smallest that is greater: what the entry at index
+// was logged after, and before. It is 0 where there is none.
+func (h *File) Around(index int64) (after, before int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := sort.Search(len(h.archive), func(i int) bool { return h.archive[i].size > index })
+	if i > 0 {
+		after = h.archive[i-1].size
+	}
+	if i < len(h.archive) {
+		before = h.archive[i].size
+	}
+	return after, before
+}

@@ -190,6 +190,11 @@ func TestArchiveAndThinning(t *testing.T) {
 	if _, err := h.Archived(101); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("beyond the last: %v", err)
 	}
+	for index, want := range map[int64][2]int64{0: {0, 1}, 1: {1, 2}, 42: {42, 43}, 99: {99, 100}, 100: {100, 0}, 1000: {100, 0}} {
+		if after, before := h.Around(index); after != want[0] || before != want[1] {
+			t.Errorf("entry %d is logged after size %d and before %d, want %v", index, after, before, want)
+		}
+	}
 	h.Close()
 	size := func() (n int64) {
 		for _, b := range snapshot(t, dir) {

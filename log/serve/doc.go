@@ -1,7 +1,8 @@
 // Package serve answers for the operator over gRPC: EventService takes events
-// in, LogService reads the published log, and health and reflection stand
-// beside them. It adds no truth of its own: events go to log/ingest, entries
-// and proofs come from log.
+// in, LogService reads the published log, QueryService answers with histories,
+// and health and reflection stand beside them. It adds no truth of its own:
+// events go to log/ingest, entries and proofs come from log, histories from
+// log/query.
 //
 // It trusts nobody who calls. A caller is the leaf of its verified client
 // certificate, or "local" over plaintext from the machine itself; a plaintext

@@ -34,7 +34,7 @@ func TestHealth(t *testing.T) {
 	next(healthv1.HealthCheckResponse_SERVING)
 	r.refuse(errors.New("the log refused to sign"))
 	next(healthv1.HealthCheckResponse_NOT_SERVING)
-	for _, service := range []string{"", "idlog.log.v1.LogService"} { // reading goes on
+	for _, service := range []string{"", "idlog.log.v1.LogService", "idlog.log.v1.QueryService"} { // reading goes on
 		res, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
 		if err != nil || res.GetStatus() != healthv1.HealthCheckResponse_SERVING {
 			t.Errorf("%q: %v, %v", service, res.GetStatus(), err)

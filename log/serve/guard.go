@@ -43,12 +43,14 @@ var rules = map[string]rule{
 	logv1.EventService_SubmitStream_FullMethodName:      {},
 	logv1.EventService_GetSourceKeys_FullMethodName:     {},
 	logv1.EventService_GetEnrolments_FullMethodName:     {},
+	logv1.EventService_LinkSubjects_FullMethodName:      {},
 	logv1.LogService_GetCheckpoint_FullMethodName:       {},
 	logv1.LogService_WatchCheckpoints_FullMethodName:    {},
 	logv1.LogService_GetEntry_FullMethodName:            {},
 	logv1.LogService_WatchEntries_FullMethodName:        {},
 	logv1.LogService_GetInclusionProof_FullMethodName:   {},
 	logv1.LogService_GetConsistencyProof_FullMethodName: {},
+	logv1.QueryService_History_FullMethodName:           {}, // query asks who may have keys and handles
 
 	healthv1.Health_Check_FullMethodName: {open: true},
 	healthv1.Health_List_FullMethodName:  {open: true},

@@ -15,7 +15,7 @@ import (
 func TestReflection(t *testing.T) {
 	s, _ := scripted(t, nil)
 	want := []string{"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-		"idlog.log.v1.EventService", "idlog.log.v1.LogService"}
+		"idlog.log.v1.EventService", "idlog.log.v1.LogService", "idlog.log.v1.QueryService"}
 	t.Run("v1", func(t *testing.T) {
 		stream, err := reflectionv1.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context())
 		if err != nil {

@@ -55,6 +55,8 @@ type Log struct {
 	Family string
 	Reader Reader
 	Events Events
+	// Histories answers questions with proof; nil where the log keeps no index.
+	Histories Histories
 }
 
 // Config of a Server.
@@ -122,9 +124,9 @@ func New(c Config) (*Server, error) {
 
 	var err error
 	s.validator, err = protovalidate.New(protovalidate.WithMessages(
-		&logv1.GetSourceKeysRequest{}, &logv1.GetEnrolmentsRequest{}, &logv1.GetCheckpointRequest{},
+		&logv1.GetSourceKeysRequest{}, &logv1.GetEnrolmentsRequest{}, &logv1.LinkSubjectsRequest{}, &logv1.GetCheckpointRequest{},
 		&logv1.WatchCheckpointsRequest{}, &logv1.GetEntryRequest{}, &logv1.WatchEntriesRequest{},
-		&logv1.GetInclusionProofRequest{}, &logv1.GetConsistencyProofRequest{},
+		&logv1.GetInclusionProofRequest{}, &logv1.GetConsistencyProofRequest{}, &logv1.HistoryRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("serving: compiling the rules of requests: %w", err)
@@ -132,6 +134,7 @@ func New(c Config) (*Server, error) {
 	s.grpc = grpc.NewServer(append(s.options(c.TLS), s.interceptors(c.Metrics)...)...)
 	logv1.RegisterEventServiceServer(s.grpc, &eventService{s: s})
 	logv1.RegisterLogServiceServer(s.grpc, &logService{s: s})
+	logv1.RegisterQueryServiceServer(s.grpc, &queryService{s: s})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc) // v1 and v1alpha
@@ -222,6 +225,7 @@ func (s *Server) reportHealth() {
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(logv1.LogService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+	s.health.SetServingStatus(logv1.QueryService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(logv1.EventService_ServiceDesc.ServiceName, events)
 }
 

@@ -96,6 +96,7 @@ func New(dial Dial) (*Gateway, error) {
 	if err := errors.Join(
 		gw.RegisterEventServiceHandlerClient(ctx, mux, logv1.NewEventServiceClient(caller{})),
 		gw.RegisterLogServiceHandlerClient(ctx, mux, logv1.NewLogServiceClient(caller{})),
+		gw.RegisterQueryServiceHandlerClient(ctx, mux, logv1.NewQueryServiceClient(caller{})),
 	); err != nil {
 		return nil, fmt.Errorf("making the JSON gateway: %w", err)
 	}
