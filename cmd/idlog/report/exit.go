@@ -114,7 +114,7 @@ func codeOf(c codes.Code) int {
 // remedies says what to do about a refusal.
 var remedies = map[logv1.Reason]string{
 	logv1.Reason_REASON_SOURCE_UNKNOWN:     "a --source that the server's configuration has",
-	logv1.Reason_REASON_SOURCE_NOT_BOUND:   "--tls-cert of a principal that the source is bound to",
+	logv1.Reason_REASON_SOURCE_NOT_BOUND:   "--tls-cert of a principal that the source is bound to; for a history also of one of its readers, or --source of your own",
 	logv1.Reason_REASON_UNAUTHENTICATED:    "--tls-cert and --tls-key",
 	logv1.Reason_REASON_LOG_UNKNOWN:        "--log FAMILY, one that this server has",
 	logv1.Reason_REASON_INDEX_OUT_OF_RANGE: "idlog checkpoint, which shows the published size",

@@ -145,6 +145,9 @@ type Source struct {
 	// Principals that may write: the URI, DNS name or common name of a client certificate, or "local" for plaintext
 	// callers on this machine. Nobody else is let in.
 	Principals []string `yaml:"principals" reload:"sighup"`
+	// Readers are principals that may ask for histories as those above may, and write nothing: auditors. Answers show them tag
+	// keys of this source and handles of persons, which cannot be taken back.
+	Readers []string `yaml:"readers,omitempty" reload:"sighup"`
 }
 
 // withDefaults fills what may be left out.
