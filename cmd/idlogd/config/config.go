@@ -169,6 +169,11 @@ func (c *Config) withDefaults() {
 	def(&l.BytesEach, min(128<<20, l.Bytes))
 	for i := range c.Logs {
 		l := &c.Logs[i]
+		for j := range l.Sources {
+			if s := &l.Sources[j]; s.Readers == nil {
+				s.Readers = []string{} // nobody, as it is printed
+			}
+		}
 		def(&l.AckTimeout, 10*time.Second)
 		def(&l.TicketDeadline, 24*time.Hour)
 		def(&l.MaxBacklog, 65536)
