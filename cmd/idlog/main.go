@@ -54,15 +54,16 @@ func command(s *session.Session, getenv func(string) string) *cobra.Command {
 		Long: `Submit identity events and check what a log says, without trusting it.
 
 Data goes to standard output, all else to standard error; --json makes both JSON, one object a line. Exit codes:
-0 done, 1 error, 2 usage, 3 does not verify, 4 not found, 5 unavailable, 6 not allowed, 7 too few witnesses,
+0 done, 1 error, 2 usage, 3 does not verify, 4 not found, 5 unavailable, 6 not allowed, 7 too few witnesses or verifiers,
 8 too old, 9 exists already, 75 the disk failed, 130 interrupted.`,
 		Example: `  idlog submit events.ndjson --server 127.0.0.1:7443 -p policy.tlog-policy --source okta --format okta
   idlog get 42 --server 127.0.0.1:7443 -p policy.tlog-policy
-  idlog verify 42.idlog-disclosure -p policy.tlog-policy`,
+  idlog history --subject alice@acme.example -t acme.idlog-trust -o alice.idlog-history
+  idlog verify alice.idlog-history -t acme.idlog-trust`,
 	}
 	s.Flags(root, getenv)
 	root.AddCommand(submit.Command(s), submit.Follow(s), submit.Link(s),
-		read.Get(s), read.List(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
+		read.Get(s), read.List(s), read.History(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
 		audit.Audit(s), audit.Monitor(s, getenv), offline.Verify(s), offline.Policy(s), offline.Key(s))
 	return root
 }

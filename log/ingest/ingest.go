@@ -55,8 +55,10 @@ type Log interface {
 // Source is an instance of a provider, or a service that submits.
 type Source struct {
 	Name string
-	// Principals that may submit to it and read its keys. Nobody else may.
+	// Principals that may submit to it and read its keys. Nobody else may submit.
 	Principals []string
+	// Readers may be given its keys, and what persons are called, in answers to questions, and submit nothing.
+	Readers []string
 }
 
 // Config is all that Ingest is told. What has no default must be set.
@@ -110,7 +112,7 @@ type Ingest struct {
 // source is one source in use.
 type source struct {
 	name       string
-	principals atomic.Pointer[map[string]bool]
+	principals atomic.Pointer[map[string]bool] // whether they may submit; others are absent
 	keys       event.NeutralKeys
 	row        *journal.Row // of the keys leaf that commits to keys
 }
@@ -165,7 +167,7 @@ func (in *Ingest) open(ctx context.Context) error {
 	in.ticket = promises
 	for _, s := range in.cfg.Sources {
 		src := &source{name: s.Name}
-		src.bind(s.Principals)
+		src.bind(s)
 		src.keys = event.NeutralKeys{
 			EventID: in.vault.Key(tag.EventID, s.Name), Session: in.vault.Key(tag.Session, s.Name),
 			Class: in.vault.Key(tag.Class, s.Name), Target: in.vault.Key(tag.Target, s.Name),
@@ -209,21 +211,24 @@ func (in *Ingest) fail(err error) {
 	}
 }
 
-// bind lets these principals in, and nobody else.
-func (s *source) bind(principals []string) {
-	set := make(map[string]bool, len(principals))
-	for _, p := range principals {
+// bind lets the principals and readers of a source in, and nobody else.
+func (s *source) bind(to Source) {
+	set := make(map[string]bool, len(to.Principals))
+	for _, p := range to.Readers {
+		set[p] = false
+	}
+	for _, p := range to.Principals {
 		set[p] = true
 	}
 	s.principals.Store(&set)
 }
 
-// Rebind changes who may submit to the sources that New was told of, from the
+// Rebind changes the principals and readers of the sources that New was told of, from the
 // next call on. Another source changes nothing: it needs keys in the log first.
 func (in *Ingest) Rebind(sources []Source) {
 	for _, s := range sources {
 		if src := in.sources[s.Name]; src != nil {
-			src.bind(s.Principals)
+			src.bind(s)
 		}
 	}
 }
@@ -247,6 +252,19 @@ func (in *Ingest) Bound(source, principal string) error {
 	// SPEC F20: "only the principals bound to a source write to it".
 	if !(*src.principals.Load())[principal] {
 		return refuse(logv1.Reason_REASON_SOURCE_NOT_BOUND, "the caller is not bound to this source")
+	}
+	return nil
+}
+
+// Readable refuses principals that may be given nothing of a source, neither bound to it nor its readers, and unknown
+// sources, with a *Refusal. Who answers questions asks it.
+func (in *Ingest) Readable(source, principal string) error {
+	src := in.sources[source]
+	if src == nil {
+		return refuse(logv1.Reason_REASON_SOURCE_UNKNOWN, "no source has this name")
+	}
+	if _, ok := (*src.principals.Load())[principal]; !ok {
+		return refuse(logv1.Reason_REASON_SOURCE_NOT_BOUND, "the caller is neither bound to this source nor a reader of it")
 	}
 	return nil
 }

@@ -140,9 +140,9 @@ func (m *making) fill(h *answer.History, page func(list) (start, count int64)) e
 			found = found || ok
 		}
 		for _, k := range missing.Keys {
-			if err := m.cfg.Events.Bound(k.Source, m.principal); err != nil {
+			if err := m.cfg.Events.Readable(k.Source, m.principal); err != nil {
 				return refuse(logv1.Reason_REASON_SOURCE_NOT_BOUND, "asks",
-					"the answer would show a key of source %s, which the caller is not bound to: ask within sources of your own", k.Source)
+					"the answer would show a key of source %s, which the caller may not read: name a source of your own", k.Source)
 			}
 			k.Key = m.cfg.Vault.Key(k.Field, k.Source)
 			h.Keys = append(h.Keys, k)

@@ -6,10 +6,10 @@
 // the reader is told by the same package that the answer is incomplete.
 //
 // Whoever asks is given what LogService and EventService give anyway, in one file. An answer that names a person, by an
-// identifier's proof and handles, goes to principals who are bound to a source of the log, as GetEnrolments does. An answer
-// that needs tag keys goes to principals who are bound to each source whose key it shows, as GetSourceKeys does; a question
-// that is restricted to a source needs that source's key only. Keys and handles are given out for ever: they test every entry
-// that is tagged with them, also after an erasure.
+// identifier's proof and handles, goes to principals who are bound to a source of the log, as GetEnrolments does, or its
+// readers. An answer that needs tag keys goes to those who are bound to each source whose key it shows, as GetSourceKeys does,
+// or its readers; a question that is restricted to a source needs that source's key only. Keys and handles are given out for
+// ever: they test every entry that is tagged with them, also after an erasure.
 //
 // Nothing is written, so a crash loses answers only. A Query may be used by any number of goroutines; it makes a few answers
 // at a time and lets others wait.
@@ -62,7 +62,8 @@ type Log interface {
 // Events is who may have what, and what entries show, as *ingest.Ingest is. Errors are an *ingest.Refusal, the context's, or a
 // failure of storage.
 type Events interface {
-	Bound(source, principal string) error
+	// Readable refuses principals that may not be given keys of a source, and what persons are called.
+	Readable(source, principal string) error
 	Disclose(ctx context.Context, index int64) ([]seal.Line, []byte, error)
 }
 
@@ -77,7 +78,7 @@ type Vault interface {
 // Config is all that a Query is told. All of it must be set.
 type Config struct {
 	Family  string
-	Sources []string // names of those that callers can be bound to
+	Sources []string // names of those that callers can be bound to, or read
 	Index   Index
 	Log     Log
 	Events  Events
@@ -144,8 +145,8 @@ func (q *Query) asks(principal string, req *logv1.HistoryRequest) ([]answer.Ask,
 		case slices.Contains(asks, ask):
 			return nil, refuse(logv1.Reason_REASON_FIELD_INVALID, path, "asks twice for the same")
 		case ask.Kind == answer.OfSubject || ask.Kind == answer.OfActor:
-			if !slices.ContainsFunc(q.cfg.Sources, func(s string) bool { return q.cfg.Events.Bound(s, principal) == nil }) {
-				return nil, refuse(logv1.Reason_REASON_SOURCE_NOT_BOUND, path, "only who is bound to a source of the log may ask for persons")
+			if !slices.ContainsFunc(q.cfg.Sources, func(s string) bool { return q.cfg.Events.Readable(s, principal) == nil }) {
+				return nil, refuse(logv1.Reason_REASON_SOURCE_NOT_BOUND, path, "only who is bound to a source of the log, or a reader of one, may ask for persons")
 			}
 		}
 		asks = append(asks, ask)

@@ -34,6 +34,7 @@ const (
 	issuer = "https://acme.example"
 	poller = "poller" // bound to both sources
 	clerk  = "clerk"  // bound to okta alone
+	reader = "reader" // of okta
 )
 
 // world is a whole log with its index, and what a reader trusts of it.
@@ -78,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	must(err)
 	in, err := ingest.New(t.Context(), ingest.Config{
 		Family: family, Log: l, Journal: j, Vault: v, TicketKey: ticketKey,
-		Sources: []ingest.Source{{Name: "okta", Principals: []string{poller, clerk}}, {Name: "github", Principals: []string{poller}}},
+		Sources: []ingest.Source{{Name: "okta", Principals: []string{poller, clerk}, Readers: []string{reader}}, {Name: "github", Principals: []string{poller}}},
 	})
 	must(err)
 	x, err := index.Open(index.Config{Dir: filepath.Join(dir, "index"), Origin: origin, Log: l, Writer: in, Interval: time.Millisecond})
@@ -324,7 +325,7 @@ func TestLinks(t *testing.T) {
 	w := newWorld(t)
 	at := w.submit("okta", event("1", "alice"), event("2", "alice.b"), event("3", "bob"))
 	state := func(unlink bool, id string) int64 {
-		r, err := w.ingest.State(t.Context(), ingest.Statement{
+		r, err := w.ingest.Link(t.Context(), ingest.Statement{
 			Source: "okta", Principal: poller, ID: id, Unlink: unlink, Authority: "hr",
 			Identifiers: []subject.Identifier{person("alice"), person("alice.b")},
 		})
@@ -375,9 +376,14 @@ func TestRefused(t *testing.T) {
 	for what, req := range map[string]*logv1.HistoryRequest{
 		"a person": question(alice), "a session of one's own source": question(ofSession("1"), ofSource("okta")),
 	} {
-		if _, err := w.History(t.Context(), clerk, req); err != nil {
-			t.Errorf("%s: %v", what, err)
+		for _, principal := range []string{clerk, reader} {
+			if _, err := w.History(t.Context(), principal, req); err != nil {
+				t.Errorf("%s, by %s: %v", what, principal, err)
+			}
 		}
+	}
+	if err := w.ingest.Bound("okta", reader); err == nil {
+		t.Error("a reader may write")
 	}
 	if _, err := w.History(t.Context(), "stranger", question(ofSource("okta"))); err != nil {
 		t.Errorf("a source, by anybody: %v", err)

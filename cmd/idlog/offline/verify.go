@@ -12,6 +12,7 @@ import (
 	"idlog/cmd/idlog/session"
 	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/serve"
+	"idlog/proto/answer"
 	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 	"idlog/proto/leaf"
@@ -23,16 +24,23 @@ import (
 // Verify is the command `idlog verify`.
 func Verify(s *session.Session) *cobra.Command {
 	var raw, leafFile string
+	var j judging
 	cmd := &cobra.Command{
-		Use:   "verify FILE -p POLICY",
-		Short: "Verify a disclosure, tlog-proof, evidence or checkpoint file, offline",
+		Use:   "verify FILE {-p POLICY | -t TRUST}",
+		Short: "Verify a disclosure, history, proof, evidence or checkpoint file, offline",
 		Example: `  idlog verify 42.idlog-disclosure -p policy.tlog-policy
   idlog verify 42.idlog-disclosure -p policy.tlog-policy --raw 42.json
+  idlog verify alice.idlog-history -t acme.idlog-trust          # is that all there is of her?
+  idlog verify alice-q4.idlog-history -t acme.idlog-trust --previous alice-q3.idlog-history
   idlog verify fork-0a1b.idlog-evidence -p policy.tlog-policy   # does it prove what it claims?`,
 		Long: `Verify a file with the policy alone, whatever its name is: a disclosure (the fields that it shows are the event's), a
-tlog-proof (the leaf is in the log), evidence (its parts show what it claims), or a checkpoint (the policy accepts it).`,
+tlog-proof (the leaf is in the log), evidence (its parts show what it claims), or a checkpoint (the policy accepts it).
+
+A history (nothing is left out of the answer) and an index proof are verified with a trust file, which also says who must vouch
+for the index and how old an answer may be; --at judges an old one as of another time. With a policy alone they are at best
+operator-attested, which ends with 7 unless --accept-attested is given.`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: program.FileArgs("idlog-disclosure", "tlog-proof", "idlog-evidence", "checkpoint"),
+		ValidArgsFunction: program.FileArgs("idlog-disclosure", "idlog-history", "tlog-proof", "tlog-index-proof", "idlog-evidence", "checkpoint"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, sum, err := s.Trusted()
 			if err != nil {
@@ -48,6 +56,10 @@ tlog-proof (the leaf is in the log), evidence (its parts show what it claims), o
 				return verifyDisclosure(s, p, sum, b, raw)
 			case string(first) == "idlog-evidence/v1":
 				return judge(s, p, b)
+			case string(first) == "idlog-history/v1":
+				return verifyHistory(s, b, j)
+			case string(first) == "tlog-index-proof/v1":
+				return verifyIndex(s, p, b, j)
 			case raw != "":
 				return serve.Usagef("--raw needs a disclosure file, which commits to the raw bytes")
 			case strings.HasPrefix(string(first), "c2sp.org/tlog-proof@"):
@@ -56,11 +68,15 @@ tlog-proof (the leaf is in the log), evidence (its parts show what it claims), o
 			if _, _, err := checkpoint.Split(b); err == nil {
 				return verifyCheckpoint(s, p, b)
 			}
-			return serve.Usagef("%s is no disclosure, tlog-proof, evidence or checkpoint: its first line says nothing of that kind", args[0])
+			return serve.Usagef("%s is no disclosure, history, proof, evidence or checkpoint: its first line says nothing of that kind", args[0])
 		},
 	}
 	cmd.Flags().StringVar(&raw, "raw", "", "file with the raw bytes, to be held against the disclosure")
 	cmd.Flags().StringVar(&leafFile, "leaf", "", "file with the leaf, where the tlog-proof does not hold it")
+	cmd.Flags().StringVar(&j.previous, "previous", "", "earlier history that this one continues")
+	cmd.Flags().StringVar(&j.at, "at", "", "judge how old a history is by this time, in place of now")
+	cmd.Flags().BoolVar(&j.attested, "accept-attested", false, "accept that the operator alone says that nothing is missing")
+	program.Files(cmd, "previous", "idlog-history")
 	return cmd
 }
 
@@ -187,10 +203,13 @@ func judge(s *session.Session, p *policy.Policy, b []byte) error {
 	return s.Text("claim      %s\naccused    %s\nverdict    %s\n%s\n", v.Claim, report.Printable(v.Accused), verdict, v.Statement)
 }
 
-// failed says that a file does not verify; a lack of cosignatures alone has a
-// code of its own.
+// failed says that a file does not verify; a lack of cosignatures alone, and age,
+// have codes of their own.
 func failed(err error) error {
 	if _, ok := errors.AsType[*policy.QuorumError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*answer.StaleError](err); ok {
 		return err
 	}
 	return &serve.ExitError{Code: serve.CodeVerification, Err: err}

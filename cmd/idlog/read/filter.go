@@ -64,8 +64,8 @@ func (f *filter) flags(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.fields, "field", nil, "PATH=VALUE, such as network.ip=203.0.113.9; may be given again")
 }
 
-// person lists the paths of a principal's identifiers below these paths.
-func person(prefixes ...string) (list []string) {
+// principal lists the paths of a principal's identifiers below these paths.
+func principal(prefixes ...string) (list []string) {
 	for _, p := range prefixes {
 		for _, name := range []string{"id", "login", "email"} {
 			list = append(list, p+"."+name)
@@ -105,10 +105,10 @@ func (f *filter) prepare(now time.Time) (err error) {
 		add(activity, "class.activity_id")
 	}
 	add(f.id, "source.native_id")
-	add(f.subject, person("actor", "act.*", "targets.*.principal", "hops.*.subject")...)
-	add(f.actor, person("actor")...)
+	add(f.subject, principal("actor", "act.*", "targets.*.principal", "hops.*.subject")...)
+	add(f.actor, principal("actor")...)
 	add(f.session, "correlation.session", "correlation.root_session", "correlation.transaction")
-	add(f.target, append(person("targets.*.principal"), "targets.*.id", "targets.*.name")...)
+	add(f.target, append(principal("targets.*.principal"), "targets.*.id", "targets.*.name")...)
 	for _, field := range f.fields {
 		path, value, ok := strings.Cut(field, "=")
 		if !ok || value == "" {

@@ -1,7 +1,6 @@
 package read
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -17,9 +16,7 @@ import (
 	"idlog/cmd/internal/program"
 	"idlog/cmd/internal/progress"
 	"idlog/cmd/internal/serve"
-	"idlog/proto/event"
 	"idlog/proto/leaf"
-	"idlog/proto/seal"
 )
 
 // window is how many entries are read at once from the newest backwards.
@@ -217,21 +214,7 @@ func (l *listing) row(e *client.Entry) error {
 	if !ok {
 		return l.s.Text("%-7d  %-20s  %s\n", e.Index, "", leaf.KindOf(e.Leaf))
 	}
-	cell := func(paths ...string) string {
-		text := ""
-		for _, path := range paths {
-			i := slices.IndexFunc(e.Lines, func(l seal.Line) bool { return l.Path == path })
-			switch {
-			case len(e.Lines) == 0 || i >= 0 && e.Lines[i].State == seal.Withheld:
-				text = cmp.Or(text, "withheld")
-			case i >= 0 && e.Lines[i].State == seal.Erased:
-				text = cmp.Or(text, "erased")
-			case i >= 0:
-				return report.Printable(event.Text(&e.Lines[i]))
-			}
-		}
-		return cmp.Or(text, "-")
-	}
+	cell := func(paths ...string) string { return report.Cell(e.Lines, paths...) }
 	return l.s.Text(form, e.Index, time.Unix(ev.Received, 0).UTC().Format(stampForm), "event", ev.Source,
 		cell("source.native_type"), cell("outcome.status"), cell("actor.login", "actor.email", "actor.id"), cell("source.native_id"))
 }

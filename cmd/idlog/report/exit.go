@@ -14,6 +14,7 @@ import (
 	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
 	"idlog/log/source"
+	"idlog/proto/answer"
 	logv1 "idlog/proto/idlog/log/v1"
 	"idlog/proto/policy"
 )
@@ -48,8 +49,14 @@ func ClassOf(err error) (code int, remedy string) {
 	if errors.Is(err, policy.ErrNotSigned) {
 		return serve.CodeVerification, "the log's newer policy, if it has changed its key: ask whoever gave you this one, and compare with other readers"
 	}
+	if _, ok := errors.AsType[*answer.StaleError](err); ok {
+		return serve.CodeStale, "again in a moment, or another server of this log; for an old file --at TIME"
+	}
 	if m, ok := errors.AsType[*client.Mismatch](err); ok {
 		return serve.CodeVerification, sendEvidence(m.File)
+	}
+	if _, ok := errors.AsType[*answer.IncompleteError](err); ok {
+		return serve.CodeVerification, ""
 	}
 	if b, ok := errors.AsType[*client.Broken](err); ok {
 		return serve.CodeVerification, sendEvidence(b.File)
@@ -107,12 +114,13 @@ func codeOf(c codes.Code) int {
 // remedies says what to do about a refusal.
 var remedies = map[logv1.Reason]string{
 	logv1.Reason_REASON_SOURCE_UNKNOWN:     "a --source that the server's configuration has",
-	logv1.Reason_REASON_SOURCE_NOT_BOUND:   "--tls-cert of a principal that the source is bound to",
+	logv1.Reason_REASON_SOURCE_NOT_BOUND:   "--tls-cert of a principal that the source is bound to; for a history also of one of its readers, or --source of your own",
 	logv1.Reason_REASON_UNAUTHENTICATED:    "--tls-cert and --tls-key",
 	logv1.Reason_REASON_LOG_UNKNOWN:        "--log FAMILY, one that this server has",
 	logv1.Reason_REASON_INDEX_OUT_OF_RANGE: "idlog checkpoint, which shows the published size",
 	logv1.Reason_REASON_READ_ONLY:          "again when the log's operator has acted: it serves reads only",
 	logv1.Reason_REASON_BACKLOG_FULL:       "again later: too much waits for the witnesses",
+	logv1.Reason_REASON_TOO_LARGE:          "a part at a time: --page START,COUNT or --from and --to",
 	logv1.Reason_REASON_OVERLOAD:           "again later, or with fewer calls at once",
 }
 
@@ -150,6 +158,12 @@ func ReasonOf(err error) string {
 	}
 	if _, ok := errors.AsType[*trust.Rollback](err); ok {
 		return "ROLLBACK"
+	}
+	if _, ok := errors.AsType[*answer.IncompleteError](err); ok {
+		return "INCOMPLETE"
+	}
+	if _, ok := errors.AsType[*answer.StaleError](err); ok {
+		return "STALE"
 	}
 	if m, ok := errors.AsType[*client.Mismatch](err); ok {
 		if m.Step > 0 {

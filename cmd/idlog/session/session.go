@@ -40,6 +40,7 @@ type Session struct {
 	Stdin io.Reader
 
 	Server, Policy, Log, State string
+	TrustFile                  string
 	Timeout                    time.Duration
 
 	tlsCA, tlsCert, tlsKey string
@@ -51,6 +52,7 @@ func (s *Session) Flags(root *cobra.Command, getenv func(string) string) {
 	f := root.PersistentFlags()
 	f.StringVar(&s.Server, "server", getenv("IDLOG_SERVER"), "host:port of the log's gRPC server ($IDLOG_SERVER)")
 	f.StringVarP(&s.Policy, "policy", "p", getenv("IDLOG_POLICY"), "tlog-policy file: whose signatures count ($IDLOG_POLICY)")
+	f.StringVarP(&s.TrustFile, "trust", "t", getenv("IDLOG_TRUST"), "idlog-trust file, in place of a policy: also who must vouch that nothing is missing ($IDLOG_TRUST)")
 	f.StringVar(&s.Log, "log", "", "log family; needed when the policy has keys of several")
 	f.StringVar(&s.State, "state", stateDir(getenv), "folder of what was seen before")
 	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "for one call and its repeats; 0 waits for ever")
@@ -96,9 +98,16 @@ func stateDir(getenv func(string) string) string {
 	return filepath.Join(base, "idlog")
 }
 
-// Trusted reads the policy file and returns it with its SHA-256, by which two
-// people can tell that they trust the same.
+// Trusted reads the policy file, or that which the trust file holds, and returns it
+// with the SHA-256 of the file, by which two people can tell that they trust the same.
 func (s *Session) Trusted() (*policy.Policy, [32]byte, error) {
+	if s.TrustFile != "" {
+		t, sum, err := s.trustFile()
+		if err != nil {
+			return nil, sum, err
+		}
+		return t.Policy, sum, nil
+	}
 	if s.Policy == "" {
 		return nil, [32]byte{}, &serve.ExitError{
 			Code: serve.CodeUsage, Err: fmt.Errorf("no policy: nothing can be verified without one"),
@@ -106,6 +115,31 @@ func (s *Session) Trusted() (*policy.Policy, [32]byte, error) {
 		}
 	}
 	return ReadPolicy(s.Policy)
+}
+
+// TrustedOf is what histories of a log are judged by: the trust file, or the policy
+// alone, and then all that it proves is attested by the operator.
+func (s *Session) TrustedOf(family string) (*policy.Trust, [32]byte, error) {
+	if s.TrustFile != "" {
+		return s.trustFile()
+	}
+	p, sum, err := s.Trusted()
+	if err != nil {
+		return nil, sum, err
+	}
+	return client.Attested(p, family), sum, nil
+}
+
+func (s *Session) trustFile() (*policy.Trust, [32]byte, error) {
+	b, err := ReadFile(s.TrustFile)
+	if err != nil {
+		return nil, [32]byte{}, fmt.Errorf("reading the trust file: %w", err)
+	}
+	t, err := policy.ParseTrust(b)
+	if e, ok := errors.AsType[*policy.SyntaxError](err); ok {
+		return nil, [32]byte{}, &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("%s: %w", s.TrustFile, err), Remedy: e.Remedy}
+	}
+	return t, sha256.Sum256(b), err
 }
 
 // ReadPolicy reads a policy file strictly and returns it with its SHA-256.
@@ -133,7 +167,7 @@ func (s *Session) Client() (*client.Client, error) {
 	if _, _, err := net.SplitHostPort(s.Server); err != nil && !strings.Contains(s.Server, ":") {
 		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("--server %s has no port", s.Server), Remedy: "--server " + s.Server + ":7443"}
 	}
-	if families := familiesOf(p); s.Log == "" && len(families) > 1 || s.Log != "" && !slices.Contains(families, s.Log) {
+	if families := familiesOf(p); s.TrustFile == "" && s.Log == "" && len(families) > 1 || s.Log != "" && !slices.Contains(families, s.Log) {
 		return nil, &serve.ExitError{
 			Code: serve.CodeUsage, Err: fmt.Errorf("--log %q is no log of the policy %s, which has %d", s.Log, s.Policy, len(families)),
 			Remedy: "--log " + strings.Join(families, ", or "),
@@ -147,7 +181,14 @@ func (s *Session) Client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Target: s.Server, TLS: conf, Log: s.Log, Policy: p, State: state, Attempts: attempts})
+	c := client.Config{Target: s.Server, TLS: conf, Log: s.Log, Policy: p, State: state, Attempts: attempts}
+	if s.TrustFile != "" {
+		if c.Trust, _, err = s.trustFile(); err != nil {
+			return nil, err
+		}
+		c.Log = c.Trust.Log
+	}
+	return client.New(c)
 }
 
 // Trust opens what was seen before.

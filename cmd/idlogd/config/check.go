@@ -173,9 +173,9 @@ func (c *Config) checkSources(at string, sources []Source) error {
 			return c.at(at+"issuer", "longer than 256 bytes")
 		}
 		names[s.Name] = true
-		for j, p := range s.Principals {
-			if p == "" {
-				return c.at(at+"principals."+strconv.Itoa(j), "empty; name a certificate's holder, or \"local\"")
+		for list, names := range map[string][]string{"principals.": s.Principals, "readers.": s.Readers} {
+			if j := slices.Index(names, ""); j >= 0 {
+				return c.at(at+list+strconv.Itoa(j), "empty; name a certificate's holder, or \"local\"")
 			}
 		}
 	}

@@ -145,6 +145,9 @@ type Source struct {
 	// Principals that may write: the URI, DNS name or common name of a client certificate, or "local" for plaintext
 	// callers on this machine. Nobody else is let in.
 	Principals []string `yaml:"principals" reload:"sighup"`
+	// Readers are principals that may ask for histories as those above may, and write nothing: auditors. Answers show them tag
+	// keys of this source and handles of persons, which cannot be taken back.
+	Readers []string `yaml:"readers,omitempty" reload:"sighup"`
 }
 
 // withDefaults fills what may be left out.
@@ -166,6 +169,11 @@ func (c *Config) withDefaults() {
 	def(&l.BytesEach, min(128<<20, l.Bytes))
 	for i := range c.Logs {
 		l := &c.Logs[i]
+		for j := range l.Sources {
+			if s := &l.Sources[j]; s.Readers == nil {
+				s.Readers = []string{} // nobody, as it is printed
+			}
+		}
 		def(&l.AckTimeout, 10*time.Second)
 		def(&l.TicketDeadline, 24*time.Hour)
 		def(&l.MaxBacklog, 65536)

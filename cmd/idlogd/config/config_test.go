@@ -41,7 +41,7 @@ func TestConfigIsRead(t *testing.T) {
 		Dir: "/srv/log", Heads: "/srv/heads", Journal: "/srv/journal", Subjects: "/srv/subjects",
 		Policy:     "/srv/policy.tlog-policy",
 		Keys:       config.Keys{Log: []string{"/srv/keys/log.key"}, Ticket: "/srv/keys/ticket.key", Master: "/srv/keys/master.key"},
-		Sources:    []config.Source{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}}},
+		Sources:    []config.Source{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}, Readers: []string{}}},
 		AckTimeout: 10 * time.Second, TicketDeadline: 24 * time.Hour, MaxBacklog: 65536, Republish: time.Minute,
 	}}
 	if diff := cmp.Diff(want, c.Logs); diff != "" {

@@ -135,7 +135,7 @@ func (c *Config) set(s Setting) error {
 }
 
 // Changed returns the paths at which two configurations differ: those that take effect at SIGHUP, and those that need a
-// restart. A list that grew or shrank is one path and needs a restart, but for principals.
+// restart. A list that grew or shrank is one path and needs a restart, but for principals and readers.
 func Changed(old, now *Config) (reload, restart []string) {
 	changed(reflect.ValueOf(old).Elem(), reflect.ValueOf(now).Elem(), "", false, func(path string, atOnce bool) {
 		if atOnce {

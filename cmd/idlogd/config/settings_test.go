@@ -106,6 +106,7 @@ func TestChanged(t *testing.T) {
 		reload, restart []string
 	}{
 		{"[local]", "[local, other]", []string{"logs.0.sources.0.principals"}, nil},
+		{"        principals: [local]\n", "        principals: [local]\n        readers: [auditor]\n", []string{"logs.0.sources.0.readers"}, nil},
 		{"logs:\n", "limits:\n  calls: 9\n  calls_each: 9\nlogs:\n", []string{"limits.calls", "limits.calls_each"}, nil},
 		{"logs:\n", "tls: {cert: a, key: b, client_ca: c}\nlogs:\n", []string{"tls.cert", "tls.key", "tls.client_ca"}, nil},
 		{"dir: log", "dir: other", nil, []string{"logs.0.dir"}},

@@ -120,7 +120,7 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 	}
 	sources := make([]ingest.Source, len(l.Sources))
 	for i, s := range l.Sources {
-		sources[i] = ingest.Source{Name: s.Name, Principals: s.Principals}
+		sources[i] = ingest.Source{Name: s.Name, Principals: s.Principals, Readers: s.Readers}
 	}
 	in.Ingest, err = ingest.New(ctx, ingest.Config{
 		Family: l.Family, Sources: sources, Log: in.Log, Journal: in.Journal, Vault: in.Vault,

@@ -142,8 +142,8 @@ func (r *reloader) rebind(old, next *config.Log, in *instance.Instance) {
 	for i := range old.Sources {
 		for _, s := range next.Sources {
 			if s.Name == old.Sources[i].Name {
-				old.Sources[i].Principals = s.Principals
-				sources = append(sources, ingest.Source{Name: s.Name, Principals: s.Principals})
+				old.Sources[i].Principals, old.Sources[i].Readers = s.Principals, s.Readers
+				sources = append(sources, ingest.Source{Name: s.Name, Principals: s.Principals, Readers: s.Readers})
 			}
 		}
 	}

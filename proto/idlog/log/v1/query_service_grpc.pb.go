@@ -29,9 +29,9 @@ const (
 // QueryService answers what stands in the log under something, completely and with proof. Its answers are files, to be
 // verified by who asked, offline and as often as needed.
 type QueryServiceClient interface {
-	// The answer to a question: the bytes of an idlog-history/v1 file, in chunks, in order. An answer that names persons
-	// needs a caller who is bound to a source, and one that needs the keys of sources a caller who is bound to each of
-	// them, as for GetEnrolments and GetSourceKeys.
+	// The answer to a question: the bytes of an idlog-history/v1 file, in chunks, in order. Questions about persons need a
+	// caller who is bound to a source of the log or its reader, and those about an event id, a session, a class or a target
+	// one who is so for each source, or for the one that the question names: the answer shows handles and keys.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HistoryResponse], error)
 }
 
@@ -69,9 +69,9 @@ type QueryService_HistoryClient = grpc.ServerStreamingClient[HistoryResponse]
 // QueryService answers what stands in the log under something, completely and with proof. Its answers are files, to be
 // verified by who asked, offline and as often as needed.
 type QueryServiceServer interface {
-	// The answer to a question: the bytes of an idlog-history/v1 file, in chunks, in order. An answer that names persons
-	// needs a caller who is bound to a source, and one that needs the keys of sources a caller who is bound to each of
-	// them, as for GetEnrolments and GetSourceKeys.
+	// The answer to a question: the bytes of an idlog-history/v1 file, in chunks, in order. Questions about persons need a
+	// caller who is bound to a source of the log or its reader, and those about an event id, a session, a class or a target
+	// one who is so for each source, or for the one that the question names: the answer shows handles and keys.
 	History(*HistoryRequest, grpc.ServerStreamingServer[HistoryResponse]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
