@@ -63,7 +63,7 @@ Data goes to standard output, all else to standard error; --json makes both JSON
 	}
 	s.Flags(root, getenv)
 	root.AddCommand(submit.Command(s), submit.Follow(s), submit.Link(s),
-		read.Get(s), read.List(s), read.History(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
+		read.Get(s), read.List(s), read.History(s), read.AccessAt(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
 		audit.Audit(s), audit.Monitor(s, getenv), offline.Verify(s), offline.Policy(s), offline.Key(s))
 	return root
 }
