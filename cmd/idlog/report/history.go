@@ -99,7 +99,7 @@ func (p *Printer) History(v *answer.Verdict, sum [32]byte) error {
 	}
 	for i := range v.Links {
 		l := &v.Links[i]
-		if err := p.Text("%-7d  %-42s  %s\n", l.Index, "", StatementOf(l.Leaf, l.Fields)); err != nil {
+		if err := p.Text("%-7d  %-41s  %s\n", l.Index, "", StatementOf(l.Leaf, l.Fields)); err != nil {
 			return err
 		}
 	}
@@ -125,7 +125,7 @@ func (p *Printer) happened(e *answer.Event) error {
 	if e.Leaf != nil {
 		source = e.Leaf.Source
 	}
-	line := fmt.Sprintf("%-7d  %-42s  %-12s", e.Index, logged(e), source)
+	line := fmt.Sprintf("%-7d  %-41s  %-12s", e.Index, logged(e), source)
 	if len(e.Fields) > 0 {
 		cell := func(paths ...string) string { return Cell(e.Fields, paths...) }
 		line += fmt.Sprintf("  %-24s  %-14s  %-24s  %s", cell("source.native_type"), cell("outcome.status"),

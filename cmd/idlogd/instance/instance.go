@@ -26,6 +26,7 @@ import (
 	"idlog/log/index"
 	"idlog/log/ingest"
 	"idlog/log/journal"
+	"idlog/log/query"
 	"idlog/log/vault"
 )
 
@@ -45,6 +46,7 @@ type Instance struct {
 	Vault   *vault.Vault
 	Ingest  *ingest.Ingest
 	Index   *index.Index // nil if the log keeps none
+	Query   *query.Query // likewise
 
 	disks *disks
 }
@@ -136,11 +138,27 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 			Dir: l.IndexDir(), Origin: l.Origin, Log: in.Log, Writer: in.Ingest, Interval: l.Index.Interval, Logger: o.Logger,
 			Metrics: index.NewMetrics(o.Metrics, l.Family),
 		})
+		if err == nil {
+			in.Query, err = in.answering()
+		}
 	}
 	if err == nil && o.Metrics != nil {
 		in.register(o.Metrics)
 	}
 	return in, err
+}
+
+// answering makes what answers questions.
+func (in *Instance) answering() (*query.Query, error) {
+	trusted, err := config.ReadPolicy(in.Conf.Policy)
+	if err != nil {
+		return nil, err
+	}
+	c := query.Config{Family: in.Conf.Family, Index: in.Index, Log: in.Log, Events: in.Ingest, Vault: in.Vault, Policy: trusted}
+	for _, s := range in.Conf.Sources {
+		c.Sources = append(c.Sources, s.Name)
+	}
+	return query.New(c), nil
 }
 
 // secrets reads the keys beside those of the log, and looks whether the stores
