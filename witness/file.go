@@ -134,7 +134,7 @@ func parseManifest(b []byte) ([]string, error) {
 }
 
 func formatRefusal(origin, reason string) []byte {
-	return seal([]byte(refusalHeader + origin + "\n" + strings.Join(strings.Fields(reason), " ") + "\n"))
+	return seal([]byte(refusalHeader + origin + "\n" + reason + "\n"))
 }
 
 func parseRefusal(name string, b []byte) (reason string, err error) {

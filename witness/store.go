@@ -238,7 +238,7 @@ func (s *Store) Origins() []string {
 // When it returns nil that survives a loss of power. A log is refused once; what
 // was cosigned of it stays.
 func (s *Store) Refuse(origin, reason string) error {
-	name := stateName(origin)
+	name, reason := stateName(origin), strings.Join(strings.Fields(reason), " ")
 	if err := replace(s.dir, name+refusalMark, formatRefusal(origin, reason), s.fault); err != nil {
 		return s.fail(fmt.Errorf("refusing a log: %w", err))
 	}
