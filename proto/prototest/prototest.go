@@ -1,5 +1,6 @@
 // Package prototest makes logs and witnesses in memory, for tests: keys from
-// seeds, trees of any leaves, checkpoints and cosignatures of any time, proofs.
+// seeds, trees of any leaves, checkpoints and cosignatures of any time, proofs,
+// the verifiable index of any entries and proofs of it.
 // Everything is deterministic, so that vectors can be made again byte by byte.
 // The Merkle tree is the library's for tests, not ours.
 //

@@ -197,8 +197,23 @@ func (r *Reader) Ranges(ctx context.Context, at int64) ([][32]byte, error) {
 	if at < 0 || at > r.checkpoint.Size {
 		return nil, r.outside("size", at)
 	}
+	before, err := r.Subtrees(ctx, 0, at)
+	if err != nil {
+		return nil, err
+	}
+	after, err := r.Subtrees(ctx, at, r.checkpoint.Size)
+	return append(before, after...), err
+}
+
+// Subtrees returns the roots of the perfect subtrees that make up the entries
+// [from, to), from left to right: what an index proof holds of the entries that
+// it does not name.
+func (r *Reader) Subtrees(ctx context.Context, from, to int64) ([][32]byte, error) {
+	if from < 0 || from > to || to > r.checkpoint.Size {
+		return nil, r.outside("entries below", to)
+	}
 	var hashes [][32]byte
-	for _, id := range compact.RangeNodes(uint64(at), uint64(r.checkpoint.Size), compact.RangeNodes(0, uint64(at), nil)) {
+	for _, id := range compact.RangeNodes(uint64(from), uint64(to), nil) {
 		h, err := r.node(ctx, id)
 		if err != nil {
 			return nil, err
