@@ -63,7 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		},
 	}
 	echo.Flags().String("ready-file", "", "")
-	cmd.AddCommand(echo)
+	cmd.AddCommand(echo, indexCommand(stdout, stderr))
 	cmd.SetArgs(args)
 	return serve.Report(stderr, "idlog-bench", cmd.ExecuteContext(ctx))
 }

@@ -93,10 +93,12 @@ func (d *daemon) cpu() (time.Duration, error) {
 }
 
 // peak is the largest resident memory that the process has had, in bytes.
-func (d *daemon) peak() (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+func (d *daemon) peak() (int64, error) { return peakOf(d.cmd.Process.Pid) }
+
+func peakOf(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, fmt.Errorf("reading the server's memory: %w", err)
+		return 0, fmt.Errorf("reading a process's memory: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
@@ -104,7 +106,7 @@ func (d *daemon) peak() (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, errors.New("reading the server's memory: no VmHWM")
+	return 0, errors.New("reading a process's memory: no VmHWM")
 }
 
 // diskBytes is what the files below a directory occupy on disk.

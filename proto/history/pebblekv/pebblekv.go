@@ -1,0 +1,104 @@
+// Package pebblekv is the store of a verifiable index in Pebble.
+//
+// It writes no log of its own: an index can always be made again from the log that it is of. A crash loses what was
+// committed lately, and leaves all commits up to some point, each of them whole.
+package pebblekv
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"idlog/proto/history"
+)
+
+// Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open.
+func Open(dir string) (history.Store, error) { return open(dir, vfs.Default) }
+
+// Memory returns an empty store in memory.
+func Memory() (history.Store, error) { return open("index", vfs.NewMem()) }
+
+func open(dir string, fs vfs.FS) (history.Store, error) {
+	cache := pebble.NewCache(32 << 20)
+	defer cache.Unref()
+	o := &pebble.Options{
+		Cache:              cache,
+		DisableWAL:         true,
+		FS:                 fs,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             quiet{},
+		MemTableSize:       16 << 20,
+		Merger:             pebble.DefaultMerger, // appends
+	}
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the index's store: %w", err)
+	}
+	return store{db}, nil
+}
+
+type store struct{ db *pebble.DB }
+
+func (s store) Snapshot() history.Snapshot { return snapshot{s.db.NewSnapshot()} }
+
+func (s store) Batch() history.Batch { return batch{s.db.NewBatch()} }
+
+func (s store) Close() error {
+	if err := errors.Join(s.db.Flush(), s.db.Close()); err != nil {
+		return fmt.Errorf("closing the index's store: %w", err)
+	}
+	return nil
+}
+
+type snapshot struct{ s *pebble.Snapshot }
+
+func (s snapshot) Get(key []byte) ([]byte, error) {
+	b, closer, err := s.s.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b = append(make([]byte, 0, len(b)), b...)
+	return b, closer.Close()
+}
+
+func (s snapshot) Scan(from, to []byte) (history.Cursor, error) {
+	it, err := s.s.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return nil, err
+	}
+	return cursor{it}, nil
+}
+
+func (s snapshot) Close() error { return s.s.Close() }
+
+type cursor struct{ it *pebble.Iterator }
+
+func (c cursor) Seek(key []byte) bool { return c.it.SeekGE(key) }
+func (c cursor) Next() bool           { return c.it.Next() }
+func (c cursor) Key() []byte          { return c.it.Key() }
+func (c cursor) Value() []byte        { return c.it.Value() }
+func (c cursor) Close() error         { return c.it.Close() }
+
+type batch struct{ b *pebble.Batch }
+
+// Put and Append only write to memory; what fails, fails in Commit.
+func (b batch) Put(key, value []byte)    { _ = b.b.Set(key, value, nil) }
+func (b batch) Append(key, value []byte) { _ = b.b.Merge(key, value, nil) }
+
+func (b batch) Commit() error {
+	return errors.Join(b.b.Commit(pebble.NoSync), b.b.Close())
+}
+
+func (b batch) Discard() { _ = b.b.Close() }
+
+// quiet is where Pebble writes what it has to tell. All of it is in the errors that callers get.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)              {}
+func (quiet) Errorf(string, ...any)             {}
+func (quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }

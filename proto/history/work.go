@@ -1,0 +1,236 @@
+package history
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"idlog/proto/trie"
+)
+
+// work is what an Append uses, kept from one to the next.
+type work struct {
+	cursor  Cursor // nil until a bucket is read
+	pairs   []pair
+	changes []change
+	was, is []row  // of one bucket
+	values  []byte // of these rows
+	twigs   []twig
+	list    list
+	buffers buffers
+}
+
+// A pair says that an entry stands under a key. They are sorted by key, then entry.
+type pair struct {
+	key   Hash
+	entry int32
+}
+
+func comparePairs(a, b pair) int {
+	if c := cmp.Compare(binary.BigEndian.Uint64(a.key[:]), binary.BigEndian.Uint64(b.key[:])); c != 0 {
+		return c
+	}
+	return cmp.Or(bytes.Compare(a.key[8:], b.key[8:]), cmp.Compare(a.entry, b.entry))
+}
+
+// A row is a key's row, and its twig's hash.
+type row struct {
+	key   Hash
+	value []byte
+	hash  Hash
+}
+
+// run adds the rows of the entries, the first of which has index first, to the batch. It returns the new roots of the
+// buckets in which they have keys, and how many keys are new.
+func (w *work) run(entries []Entry, first int64, t *top, known *cache, snap Snapshot, batch Batch) (changes []change, fresh int64, err error) {
+	w.leaves(entries, first, batch)
+	w.pairs = w.pairs[:0]
+	for i := range entries {
+		for _, k := range entries[i].Keys {
+			w.pairs = append(w.pairs, pair{k, int32(i)})
+		}
+	}
+	slices.SortFunc(w.pairs, comparePairs)
+	defer func() {
+		if w.cursor != nil {
+			err = errors.Join(err, w.cursor.Close())
+			w.cursor = nil
+		}
+	}()
+	w.changes = w.changes[:0]
+	for pairs := w.pairs; len(pairs) > 0; {
+		node := t.bucket(&pairs[0].key)
+		end := 1
+		for end < len(pairs) && t.bucket(&pairs[end].key) == node {
+			end++
+		}
+		var again bool
+		if w.was, again = known.get(node, w.was[:0]); !again && t.nodes[node] != (Hash{}) {
+			if err := w.read(t, node, snap); err != nil {
+				return nil, 0, err
+			}
+		}
+		was := len(w.was)
+		hits, err := w.merge(pairs[:end], entries, first, batch)
+		if err != nil {
+			return nil, 0, err
+		}
+		fresh += int64(len(w.is) - was)
+		if again || hits > 0 { // a key that came twice comes again
+			known.put(node, w.is)
+		}
+		w.changes = append(w.changes, change{node, w.root()})
+		pairs = pairs[end:]
+	}
+	return w.changes, fresh, nil
+}
+
+// leaves adds the entries' leaf hashes to the batch.
+func (w *work) leaves(entries []Entry, first int64, batch Batch) {
+	b := &w.buffers
+	b.value = b.value[:0]
+	for i := range entries {
+		b.value = append(b.value, entries[i].Leaf[:]...)
+		if index := first + int64(i); index%leafSize == leafSize-1 || i == len(entries)-1 {
+			b.key = leafKey(b.key, index/leafSize)
+			batch.Append(b.key, b.value)
+			b.value = b.value[:0]
+		}
+	}
+}
+
+// read reads the rows of a bucket.
+func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
+	w.was, w.values = w.was[:0], w.values[:0]
+	if w.cursor == nil {
+		if w.cursor, err = snap.Scan([]byte{kindList}, []byte{kindList + 1}); err != nil {
+			return err
+		}
+	}
+	w.buffers.key = listKey(w.buffers.key, t.first(node))
+	for ok := w.cursor.Seek(w.buffers.key); ok; ok = w.cursor.Next() {
+		k := w.cursor.Key()
+		if len(k) != 33 {
+			return fmt.Errorf("%w: a row of %d bytes of key", ErrDamaged, len(k))
+		}
+		key := Hash(k[1:])
+		if t.bucket(&key) != node {
+			break
+		}
+		from := len(w.values)
+		w.values = append(w.values, w.cursor.Value()...)
+		w.was = append(w.was, row{key: key, value: w.values[from:len(w.values):len(w.values)]})
+	}
+	return nil
+}
+
+// merge makes the rows of a bucket out of those that were there, and the pairs that fall in it. It returns how many of
+// the keys of the pairs were there.
+func (w *work) merge(pairs []pair, entries []Entry, first int64, batch Batch) (hits int, err error) {
+	w.is = w.is[:0]
+	was := w.was
+	for len(was) > 0 || len(pairs) > 0 {
+		order := -1 // of what was there and what comes
+		switch {
+		case len(was) == 0:
+			order = 1
+		case len(pairs) > 0:
+			order = bytes.Compare(was[0].key[:], pairs[0].key[:])
+		}
+		if order < 0 {
+			if was[0].hash == (Hash{}) {
+				if err := w.parse(&was[0]); err != nil {
+					return 0, err
+				}
+				was[0].hash = trie.Leaf(was[0].key, w.list.head().Hash())
+			}
+			w.is = append(w.is, was[0])
+			was = was[1:]
+			continue
+		}
+		key := pairs[0].key
+		w.list.n = 0
+		w.list.tree = w.list.tree[:0]
+		if order == 0 {
+			if err := w.parse(&was[0]); err != nil {
+				return 0, err
+			}
+			if w.list.last() >= first {
+				return 0, fmt.Errorf("%w: key %x has entry %d of %d", ErrDamaged, key, w.list.last(), first)
+			}
+			was = was[1:]
+			hits++
+		}
+		for last := int32(-1); len(pairs) > 0 && pairs[0].key == key; pairs = pairs[1:] {
+			if e := pairs[0].entry; e != last { // a key that an entry has twice counts once
+				w.list.add(key, trie.Posting{Index: first + int64(e), Leaf: entries[e].Leaf}, batch, &w.buffers)
+				last = e
+			}
+		}
+		from := len(w.values)
+		w.values = w.list.format(w.values)
+		value := w.values[from:len(w.values):len(w.values)]
+		w.buffers.key = listKey(w.buffers.key, key)
+		batch.Put(w.buffers.key, value)
+		w.is = append(w.is, row{key, value, trie.Leaf(key, w.list.head().Hash())})
+	}
+	return hits, nil
+}
+
+func (w *work) parse(r *row) error {
+	if err := w.list.parse(r.value); err != nil {
+		return fmt.Errorf("%w: the row of key %x", ErrDamaged, r.key)
+	}
+	return nil
+}
+
+// root returns the root of the bucket.
+func (w *work) root() Hash {
+	w.twigs = w.twigs[:0]
+	for i := range w.is {
+		w.twigs = append(w.twigs, twig{w.is[i].key, w.is[i].hash})
+	}
+	return root(w.twigs)
+}
+
+// A cache holds the rows of buckets that were used lately: those of the young generation, and the old one, which is
+// forgotten when the young one is full and becomes it.
+type cache struct {
+	young, old map[uint32][]row
+	rows       int // of young
+}
+
+// cacheRows is what a generation holds: some 16 MiB.
+const cacheRows = 1 << 16
+
+// get appends the rows of a bucket, if they are known, to rows.
+func (c *cache) get(node uint32, rows []row) ([]row, bool) {
+	known, ok := c.young[node]
+	if !ok {
+		known, ok = c.old[node]
+	}
+	return append(rows, known...), ok
+}
+
+// put keeps copies of the rows of a bucket.
+func (c *cache) put(node uint32, rows []row) {
+	if c.rows += len(rows) - len(c.young[node]); c.young == nil || c.rows > cacheRows {
+		c.young, c.old, c.rows = make(map[uint32][]row), c.young, len(rows)
+	}
+	size := 0
+	for i := range rows {
+		size += len(rows[i].value)
+	}
+	values := make([]byte, 0, size)
+	kept := make([]row, len(rows))
+	for i, r := range rows {
+		from := len(values)
+		values = append(values, r.value...)
+		r.value = values[from:len(values):len(values)]
+		kept[i] = r
+	}
+	c.young[node] = kept
+}
