@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"idlog/proto/history"
@@ -21,7 +22,7 @@ func Open(dir string) (history.Store, error) { return open(dir, vfs.Default) }
 func Memory() (history.Store, error) { return open("index", vfs.NewMem()) }
 
 func open(dir string, fs vfs.FS) (history.Store, error) {
-	cache := pebble.NewCache(32 << 20)
+	cache := pebble.NewCache(64 << 20)
 	defer cache.Unref()
 	o := &pebble.Options{
 		Cache:              cache,
@@ -29,9 +30,15 @@ func open(dir string, fs vfs.FS) (history.Store, error) {
 		FS:                 fs,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             quiet{},
-		MemTableSize:       16 << 20,
+		MemTableSize:       32 << 20,
 		Merger:             pebble.DefaultMerger, // appends
 	}
+	for i := range o.Levels {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // hashes do not compress
+		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, all of which is in the cache
+	}
+	o.L0CompactionThreshold = 2
+	o.Experimental.ReadSamplingMultiplier = -1 // what is read is spread evenly: compacting for it is work for nothing
 	db, err := pebble.Open(dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("opening the index's store: %w", err)
