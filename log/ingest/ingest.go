@@ -118,10 +118,11 @@ type source struct {
 // neutral are the fields with a key per source.
 var neutral = [...]uint16{tag.EventID, tag.Session, tag.Class, tag.Target}
 
-// New brings journal and log together after whatever happened before, and puts
-// the genesis leaf and the keys of every source into the log where they are not
-// there yet. It starts nothing: Submit answers once Run runs. The configuration's
-// log, journal and vault are used until Run returns, and closed by the caller.
+// New brings journal and log together after whatever happened before: what the
+// journal has and the log has not is appended. It puts the genesis leaf and the
+// keys of every source into the log where they are not there yet. It starts
+// nothing: Submit answers once Run runs. The configuration's log, journal and
+// vault are used until Run returns, and closed by the caller.
 func New(ctx context.Context, c Config) (*Ingest, error) {
 	if c.AckTimeout == 0 {
 		c.AckTimeout = 10 * time.Second

@@ -113,7 +113,7 @@ func (in *Ingest) adopt(ctx context.Context, index int64, b []byte, chunk []*jou
 			if len(l.Tags) > 0 && l.Tags[0].Field == tag.EventID {
 				key = l.Tags[0].Value
 			}
-		case *leaf.Subject:
+		case *leaf.Subject, *leaf.Root:
 		default:
 			control = true
 		}
@@ -180,25 +180,20 @@ func (in *Ingest) found(ctx context.Context) error {
 	if err := in.putKeys(ctx, first); err != nil {
 		return err
 	}
-	return in.untilFounded(ctx)
+	return in.clear(ctx)
 }
 
-// untilFounded runs rounds until all control rows are in the log.
-func (in *Ingest) untilFounded(ctx context.Context) error {
-	for {
-		done := in.genesis.Index() >= 0
-		for _, src := range in.sources {
-			done = done && src.row.Index() >= 0
-		}
-		if done {
-			return nil
-		}
+// clear runs rounds until nothing that can be in the log waits in the journal: what an earlier process left, and the
+// control rows.
+func (in *Ingest) clear(ctx context.Context) error {
+	for in.journal.Ready() {
 		if err := in.round(ctx); errors.Is(err, errReadOnly) {
 			return nil
 		} else if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (in *Ingest) checkGenesis(l *leaf.Shard) error {

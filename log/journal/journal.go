@@ -37,7 +37,7 @@ type Row struct {
 	// of any other (SPEC F31).
 	Key  leaf.Hash
 	Leaf []byte
-	// Control marks a leaf that is neither an event nor an enrolment; see Controls.
+	// Control marks a leaf that says what the log is; see Controls.
 	Control bool
 	// Needs are the keys of rows that must be in the log before this one is
 	// appended. They were put before it, or stand before it in the same Put.
@@ -394,6 +394,20 @@ func (j *Journal) Take(ctx context.Context, limit int) ([]*Row, error) {
 	}
 }
 
+// Ready reports whether Take would return rows without waiting.
+func (j *Journal) Ready() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.ContainsFunc(j.queue, j.unblocked)
+}
+
+// unblocked reports whether all that a row needs has an index. j.mu is held.
+//
+// SPEC F15: "ingest adds an event only when the enrolment of each of its persons is sequenced".
+func (j *Journal) unblocked(r *Row) bool {
+	return !slices.ContainsFunc(r.Needs, func(key leaf.Hash) bool { return j.open[key] != nil })
+}
+
 // ready cuts out of the queue what may go into the log now. j.mu is held.
 func (j *Journal) ready(limit int) []*Row {
 	var rows []*Row
@@ -403,18 +417,10 @@ func (j *Journal) ready(limit int) []*Row {
 			kept = append(kept, j.queue[i:]...)
 			break
 		}
-		// SPEC F15: "ingest adds an event only when the enrolment of each of its persons is sequenced".
-		blocked := false
-		for _, key := range r.Needs {
-			if j.open[key] != nil {
-				blocked = true
-				break
-			}
-		}
-		if blocked {
-			kept = append(kept, r)
-		} else {
+		if j.unblocked(r) {
 			rows = append(rows, r)
+		} else {
+			kept = append(kept, r)
 		}
 	}
 	clear(j.queue[len(kept):])

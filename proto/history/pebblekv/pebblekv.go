@@ -7,8 +7,11 @@ package pebblekv
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"idlog/proto/history"
@@ -21,35 +24,83 @@ func Open(dir string) (history.Store, error) { return open(dir, vfs.Default) }
 func Memory() (history.Store, error) { return open("index", vfs.NewMem()) }
 
 func open(dir string, fs vfs.FS) (history.Store, error) {
-	cache := pebble.NewCache(32 << 20)
+	cache := pebble.NewCache(64 << 20)
 	defer cache.Unref()
+	s := &store{failed: make(chan struct{})}
 	o := &pebble.Options{
 		Cache:              cache,
 		DisableWAL:         true,
 		FS:                 fs,
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             quiet{},
-		MemTableSize:       16 << 20,
+		Logger:             quiet{s},
+		MemTableSize:       32 << 20,
 		Merger:             pebble.DefaultMerger, // appends
+		EventListener: &pebble.EventListener{
+			BackgroundError: s.fail,
+			// Whoever reads gets an error as well. Without this, Pebble ends the process.
+			DataCorruption: func(i pebble.DataCorruptionInfo) { s.fail(fmt.Errorf("%s is damaged: %w", i.Path, i.Details)) },
+		},
 	}
-	db, err := pebble.Open(dir, o)
+	for i := range o.Levels {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // hashes do not compress
+		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, all of which is in the cache
+	}
+	o.L0CompactionThreshold = 2
+	o.Experimental.ReadSamplingMultiplier = -1 // what is read is spread evenly: compacting for it is work for nothing
+	err := s.do(func() (err error) {
+		s.db, err = pebble.Open(dir, o)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the index's store: %w", err)
 	}
-	return store{db}, nil
+	return s, nil
 }
 
-type store struct{ db *pebble.DB }
+// A store is a database that, once it cannot go on, says so to whoever writes. Pebble would end the process, and tries for
+// ever what fails beside its callers; but who has an index can do without it.
+type store struct {
+	db     *pebble.DB
+	once   sync.Once
+	failed chan struct{} // closed once err is set
+	err    error
+}
 
-func (s store) Snapshot() history.Snapshot { return snapshot{s.db.NewSnapshot()} }
+func (s *store) Snapshot() history.Snapshot { return snapshot{s.db.NewSnapshot()} }
 
-func (s store) Batch() history.Batch { return batch{s.db.NewBatch()} }
+func (s *store) Batch() history.Batch { return batch{s.db.NewBatch(), s} }
 
-func (s store) Close() error {
-	if err := errors.Join(s.db.Flush(), s.db.Close()); err != nil {
+// Close leaves a database that has failed to the end of the process.
+func (s *store) Close() error {
+	if err := s.do(func() error { return errors.Join(s.db.Flush(), s.db.Close()) }); err != nil {
 		return fmt.Errorf("closing the index's store: %w", err)
 	}
 	return nil
+}
+
+func (s *store) fail(err error) {
+	s.once.Do(func() {
+		s.err = err
+		close(s.failed)
+	})
+}
+
+// do calls f in a goroutine that Pebble may end, or never let go on, when it fails.
+func (s *store) do(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		select {
+		case <-s.failed:
+		default:
+			done <- f()
+		}
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed:
+		return s.err
+	}
 }
 
 type snapshot struct{ s *pebble.Snapshot }
@@ -84,21 +135,29 @@ func (c cursor) Key() []byte          { return c.it.Key() }
 func (c cursor) Value() []byte        { return c.it.Value() }
 func (c cursor) Close() error         { return c.it.Close() }
 
-type batch struct{ b *pebble.Batch }
+type batch struct {
+	b *pebble.Batch
+	s *store
+}
 
 // Put and Append only write to memory; what fails, fails in Commit.
 func (b batch) Put(key, value []byte)    { _ = b.b.Set(key, value, nil) }
 func (b batch) Append(key, value []byte) { _ = b.b.Merge(key, value, nil) }
 
 func (b batch) Commit() error {
-	return errors.Join(b.b.Commit(pebble.NoSync), b.b.Close())
+	return b.s.do(func() error { return errors.Join(b.b.Commit(pebble.NoSync), b.b.Close()) })
 }
 
 func (b batch) Discard() { _ = b.b.Close() }
 
 // quiet is where Pebble writes what it has to tell. All of it is in the errors that callers get.
-type quiet struct{}
+type quiet struct{ s *store }
 
-func (quiet) Infof(string, ...any)              {}
-func (quiet) Errorf(string, ...any)             {}
-func (quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+
+// Fatalf does not return, as Pebble asks. It ends the goroutine that cannot go on, which is Pebble's own or one of do.
+func (q quiet) Fatalf(format string, args ...any) {
+	q.s.fail(fmt.Errorf(format, args...))
+	runtime.Goexit()
+}

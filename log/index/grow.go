@@ -1,0 +1,169 @@
+package index
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	ilog "idlog/log"
+	"idlog/proto/history"
+	"idlog/proto/leaf"
+	"idlog/proto/mapfn"
+	"idlog/proto/tile"
+)
+
+// take takes the next entry of the log. Of a fresh one resume did not know whether it is a root leaf.
+func (x *Index) take(e tile.Entry, fresh bool) error {
+	x.pending = append(x.pending, history.Entry{Leaf: e.Hash, Keys: mapfn.OfEntry(e.Data)})
+	switch {
+	case rootOf(e.Data) == nil:
+		x.content = e.Index + 1
+	case fresh:
+		return x.meet(e)
+	}
+	return nil
+}
+
+const rootMagic = "tlog-index-root/v1\n"
+
+// rootOf returns an entry that is a root leaf, else nil.
+func rootOf(entry []byte) *leaf.Root {
+	if !bytes.HasPrefix(entry, []byte(rootMagic)) {
+		return nil
+	}
+	l, _ := leaf.Parse(entry) // what is no leaf is no root leaf
+	root, _ := l.(*leaf.Root)
+	return root
+}
+
+// meet takes down an entry that is a root leaf, to be compared when the index is at its N.
+//
+// SPEC 2.12: "N never descends from one root leaf to the next".
+func (x *Index) meet(e tile.Entry) error {
+	r := rootOf(e.Data)
+	if r == nil {
+		return nil
+	}
+	least := x.rooted
+	if n := len(x.stops); n > 0 {
+		least = x.stops[n-1].root.N
+	}
+	switch {
+	case r.Origin != x.cfg.Origin || r.N > e.Index || r.N < least:
+		return x.fault(fmt.Sprintf("entry %d of the log is a false root leaf: it is of %d entries of %s, after one of %d", e.Index, r.N, r.Origin, least), e.Data)
+	case r.N < x.base.state.Size:
+		return fmt.Errorf("the root leaf at %d is of %d entries, and the index is past these; remove %s and it is made again", e.Index, r.N, x.cfg.Dir)
+	}
+	x.stops = append(x.stops, logged{root: r, leaf: e.Data, at: e.Index})
+	return nil
+}
+
+// grow indexes what is pending, but for root leaves at its end, and compares at each N of a root leaf in the log. Where none of
+// these is to come, the second computation follows at once, but for the last step of all, which commit has to answer for.
+func (x *Index) grow(ctx context.Context, head ilog.Published, last bool) error {
+	for {
+		if err := x.compare(); err != nil {
+			return err
+		}
+		size := x.base.state.Size
+		if x.content <= size {
+			return nil
+		}
+		count := int64(len(x.pending))
+		if len(x.stops) > 0 {
+			count = min(count, x.stops[0].root.N-size)
+		}
+		if last && count == int64(len(x.pending)) && len(x.stops) == 0 {
+			return nil
+		}
+		before, err := x.append(count)
+		if err == nil && len(x.stops) == 0 {
+			err = x.recount(ctx, before, x.base, head)
+		}
+		x.letGo(before)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// append indexes so many of the pending entries and returns the revision before, which the caller lets go.
+func (x *Index) append(count int64) (before *revision, err error) {
+	before = x.base
+	began := time.Now()
+	if err := x.engine.Append(x.pending[:count]); err != nil {
+		return nil, fmt.Errorf("%w; remove %s and it is made again", err, x.cfg.Dir)
+	}
+	x.cfg.Metrics.append.Since(began)
+	x.pending = append(x.pending[:0], x.pending[count:]...)
+	x.setBase(x.revision())
+	return before, nil
+}
+
+// compare holds the root leaves in the log whose N the index is at against its own state.
+func (x *Index) compare() error {
+	for len(x.stops) > 0 && x.stops[0].root.N == x.base.state.Size {
+		l := x.stops[0]
+		own := x.rootLeaf(x.base)
+		own.Millis = l.root.Millis
+		if *own != *l.root {
+			return x.fault(fmt.Sprintf("entry %d of the log is a root leaf of %d entries with other roots than the index has", l.at, l.root.N), l.leaf)
+		}
+		x.rooted = l.root.N
+		x.hold(x.base, l)
+		x.stops = x.stops[1:]
+	}
+	return nil
+}
+
+// rootLeaf returns what a revision says, without a time.
+func (x *Index) rootLeaf(r *revision) *leaf.Root {
+	return &leaf.Root{
+		Origin: x.cfg.Origin, N: r.state.Size, LogRoot: r.state.LogRoot, MapFn: leaf.MapFn, Keys: r.state.Keys, MapRoot: r.state.MapRoot,
+	}
+}
+
+// commit indexes all that is pending, so that the index is where the published log is, and has that logged.
+func (x *Index) commit(ctx context.Context, head ilog.Published) error {
+	before, err := x.append(int64(len(x.pending)))
+	if err != nil {
+		return err
+	}
+	defer x.letGo(before)
+	root := x.rootLeaf(x.base)
+	agreed, err := x.ask(ctx, root)
+	if err == nil && !agreed {
+		err = x.recount(ctx, before, x.base, head)
+	}
+	if err != nil {
+		return err
+	}
+	x.began = time.Now()
+	root.Millis = x.began.UnixMilli()
+	// If we die after this, the leaf is in the log when it has started.
+	at, err := x.cfg.Writer.Root(ctx, root)
+	if err != nil {
+		return err
+	}
+	b, err := root.Format()
+	if err != nil {
+		return err
+	}
+	x.rooted, x.due = root.N, at+1
+	x.hold(x.base, logged{root: root, leaf: b, at: at})
+	x.cfg.Metrics.roots.Inc()
+	return nil
+}
+
+// rest waits until another root leaf may be logged.
+func (x *Index) rest(ctx context.Context) error {
+	timer := time.NewTimer(time.Until(x.began.Add(x.cfg.Interval)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
