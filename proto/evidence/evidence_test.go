@@ -259,6 +259,7 @@ func verdicts(t *testing.T) []verdict {
 	add("receipt-mismatch: another's disclosure", evidence.ReceiptMismatch, false, "", disclosed(t, stranger), sent)
 	add("receipt-mismatch: no submission", evidence.ReceiptMismatch, false, "", proofs(honest, one)[0])
 	promises(t, add)
+	badRoots(t, add)
 	add("omission", evidence.Omission, false, "", a)
 	return vs
 }

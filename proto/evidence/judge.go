@@ -50,6 +50,10 @@ type Verdict struct {
 //	                  could be the leaf
 //	                  checkpoint, proof: another leaf of the event
 //	                  [checkpoint,] submission: a ticket as it is kept; not proven
+//	bad-root          proof of a root leaf that is false by itself
+//	                  proof, proof: of two that contradict each other, in order
+//	                  proof, consistency: the hashes give another root of the size it names
+//	                  proof, leaf: what another index gives; not proven
 func Judge(e *Evidence, p *policy.Policy) (Verdict, error) {
 	v, err := judge(e, p)
 	if err != nil {
@@ -73,6 +77,8 @@ func judge(e *Evidence, p *policy.Policy) (Verdict, error) {
 		return judgeReceiptMismatch(e, p)
 	case BrokenPromise:
 		return judgeBrokenPromise(e, p)
+	case BadRoot:
+		return judgeBadRoot(e, p)
 	default:
 		return Verdict{}, ErrNotJudged
 	}
