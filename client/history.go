@@ -68,7 +68,8 @@ func VerifyEarlier(h *answer.History, t *policy.Trust, now time.Time) (*answer.V
 	return h.Verify(&then, now)
 }
 
-// History asks the log and verifies the answer, by Config.Trust, as anybody can verify the file later. The answer is one to
+// History asks the log and verifies the answer, by Config.Trust, as anybody can verify the file later. The log is asked to wait
+// until its index has what this reader has seen of it. The answer is one to
 // this question, and its checkpoint agrees with all that this reader has seen of the log. Whether the verdict is Proven and
 // Complete enough is for the caller to judge.
 //
@@ -89,6 +90,9 @@ func (c *Client) History(ctx context.Context, q Question) (*History, error) {
 	req, err := c.historyRequest(q, old)
 	if err != nil {
 		return nil, err
+	}
+	for _, o := range c.trust.Origins {
+		req.Covering = max(req.Covering, c.horizon()[o])
 	}
 	var b []byte
 	if err := call.Retry(ctx, c.attempts, func(ctx context.Context) (err error) {

@@ -60,6 +60,7 @@ type witness struct {
 	note     []byte
 	down     bool          // answers 500
 	lie      int64         // if not 0, answers 409 with this size
+	status   int           // if not 0, answers this
 	answered chan struct{} // closed and replaced at each request
 	requests int
 }
@@ -96,6 +97,11 @@ func (w *witness) add(rw http.ResponseWriter, r *http.Request) {
 	}()
 	if w.down {
 		http.Error(rw, "down", http.StatusInternalServerError)
+		return
+	}
+	if w.status != 0 {
+		rw.Header().Set("Retry-After", "1")
+		http.Error(rw, "not now", w.status)
 		return
 	}
 	req, err := cosign.ParseRequest(body)

@@ -76,6 +76,10 @@ type Config struct {
 	// Policy names the witnesses and the quorum without which nothing is
 	// published. Nil, and a quorum of none, publish without.
 	Policy *policy.Policy
+	// Verifiers names the cosigners that verify the index, and their quorum (SPEC
+	// 2.14): they are asked for what is published, and never waited for. Nil asks
+	// nobody. None of their keys may be a witness's of Policy.
+	Verifiers *policy.Policy
 	// MinInterval is the least time between two signatures over different
 	// trees. Zero, the default, publishes as soon as there is something; public
 	// witnesses may ask for seconds.
@@ -113,6 +117,7 @@ type Log struct {
 	heads     *heads.File // written by the goroutine in Run
 	locks     []*os.File
 	witnesses *quorum.Caller
+	verifiers *quorum.Verifiers
 	guard     *guard // owned by the goroutine in Run
 	edge      edge
 
@@ -124,6 +129,7 @@ type Log struct {
 
 	mu        sync.Mutex // guards what follows
 	published Published
+	verified  verified
 	readOnly  *ReadOnlyError
 	fatal     error
 	changed   chan struct{} // closed and replaced whenever one of these changes
@@ -208,6 +214,12 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring log %s: %w", c.Origin, err)
 	}
+	l.verifiers, err = quorum.NewVerifiers(quorum.Config{
+		Origin: c.Origin, Keys: keys, Policy: c.Verifiers, Prove: l.Consistency, HTTP: c.HTTP, Logger: c.Logger,
+	}, c.Metrics.verifiers, c.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("configuring log %s: %w", c.Origin, err)
+	}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.unlock())
 	}
@@ -226,6 +238,9 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	if err := l.healPublished(); err != nil {
+		return err
+	}
+	if err := l.readVerified(); err != nil {
 		return err
 	}
 	var err error
@@ -259,6 +274,8 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.witnesses.Run(ctx) })
+	g.Go(func() error { return l.verifiers.Run(ctx) })
+	g.Go(func() error { return l.keepVerified(ctx) })
 	g.Go(func() error {
 		if err := (&publisher{l: l}).run(ctx); err != nil && ctx.Err() == nil {
 			return l.fail(fmt.Errorf("publishing: %w", err))

@@ -18,6 +18,7 @@ type Metrics struct {
 	archive         measure.Timer
 	replace         measure.Timer
 	quorum          *quorum.Metrics
+	verifiers       *quorum.VerifierMetrics
 }
 
 // NewMetrics registers the metrics of the log of a family; reg may be nil.
@@ -39,5 +40,6 @@ func NewMetrics(reg prometheus.Registerer, family string) *Metrics {
 		head:      measure.Op(reg, family, "heads", "head"),
 		archive:   measure.Op(reg, family, "heads", "archive"),
 		quorum:    quorum.NewMetrics(reg, family),
+		verifiers: quorum.NewVerifierMetrics(reg, family),
 	}
 }

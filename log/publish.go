@@ -46,6 +46,7 @@ func (p *publisher) run(ctx context.Context) error {
 	for { // witnesses may still be answering
 		select {
 		case <-p.l.witnesses.Answers():
+		case <-p.l.verifiers.Answers():
 		case <-ctx.Done():
 			return nil
 		}
@@ -137,6 +138,10 @@ func (p *publisher) publish(ctx context.Context, size int64) error {
 	p.fresh = time.Now()
 	l.publish(Published{Size: h.Size, Root: h.Root, Note: note, At: p.fresh})
 	m.published.Observe(p.fresh.Sub(began).Seconds())
+
+	// 9. Ask those who verify the index. Nobody waits for them, and their answers are
+	// taken between two publications.
+	l.verifiers.Offer(h, cosigned)
 	return nil
 }
 
@@ -168,6 +173,9 @@ func (l *Log) publish(p Published) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.published = p
+	if l.verifiers.Needed() {
+		l.verified.grew(p)
+	}
 	l.notify()
 }
 
@@ -188,6 +196,17 @@ func (l *Log) refuseToSign(r *refusal) error {
 func (p *publisher) next(ctx context.Context) (int64, error) {
 	l := p.l
 	for {
+		// Those who verify the index are heard, however much there is to publish.
+		for heard := true; heard; {
+			select {
+			case a := <-l.verifiers.Answers():
+				if err := p.takeVerified(a); err != nil {
+					return 0, err
+				}
+			default:
+				heard = false
+			}
+		}
 		hwm := l.heads.Last().Size
 		var timer <-chan time.Time
 		if size := l.released.Load(); size > hwm {
@@ -208,6 +227,10 @@ func (p *publisher) next(ctx context.Context) (int64, error) {
 		case <-timer:
 		case a := <-l.witnesses.Answers():
 			if err := p.take(a); err != nil {
+				return 0, err
+			}
+		case a := <-l.verifiers.Answers():
+			if err := p.takeVerified(a); err != nil {
 				return 0, err
 			}
 		case <-ctx.Done():

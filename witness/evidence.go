@@ -30,12 +30,13 @@ const (
 	announcedMark = ".announced"
 )
 
-// A Contradiction is a file of two checkpoints, signed by one log, of which at
-// most one can be true, or seems to be.
+// A Contradiction is a file of what one log has signed and what cannot be true, or
+// seems so: two checkpoints, or a leaf of its log that is false.
 type Contradiction struct {
 	Name string // of the file
 	// Proven says that the file convinces whoever knows the log's key. If it is
-	// false, the log has to say whether the second checkpoint continues the first.
+	// false, the log has to say whether the second checkpoint continues the first,
+	// or whoever doubts has to replay it.
 	Proven bool
 	Time   time.Time // when it was kept
 	Bytes  int64
@@ -47,6 +48,16 @@ type Contradiction struct {
 // with the proof that came with it, as evidence of a fork, SPEC 2.9. It returns
 // the path, or "" if it is there already or there is enough.
 func (s *Store) keep(latest *Latest, r *Request, d Decision) (string, error) {
+	c := r.Checkpoint
+	name := fmt.Sprintf("%d-%d-%x", latest.Size, c.Size, c.Root[:8])
+	return s.Keep(c.Origin, name, d.Fork, evidenceOf(latest, r, d.Signed))
+}
+
+// Keep writes evidence against a log, under a name that is its own among what is
+// kept against this one: SPEC 2.9. Proven says that the file convinces whoever
+// knows the log's key. It returns the path, or "" if the name is there already
+// or there is enough. If we die before it returns, the evidence may be missing.
+func (s *Store) Keep(origin, what string, proven bool, e *evidence.Evidence) (string, error) {
 	s.evidence.Lock()
 	defer s.evidence.Unlock()
 	dir, err := os.Open(s.path(evidenceName))
@@ -58,12 +69,12 @@ func (s *Store) keep(latest *Latest, r *Request, d Decision) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("keeping evidence: %w", err)
 	}
-	c, mark, most := r.Checkpoint, provenMark, maxProven
-	if !d.Fork {
+	mark, most := provenMark, maxProven
+	if !proven {
 		mark, most = unprovenMark, maxUnproven
 	}
-	prefix := stateName(c.Origin) + "-"
-	name := fmt.Sprintf("%s%d-%d-%x%s", prefix, latest.Size, c.Size, c.Root[:8], mark)
+	prefix := stateName(origin) + "-"
+	name := prefix + what + mark
 	kept := 0
 	for _, n := range names {
 		if n == name {
@@ -77,7 +88,7 @@ func (s *Store) keep(latest *Latest, r *Request, d Decision) (string, error) {
 	if kept >= most {
 		return "", nil
 	}
-	b, err := evidenceOf(latest, r, d.Signed).Format()
+	b, err := e.Format()
 	if err != nil {
 		return "", fmt.Errorf("keeping evidence: %w", err)
 	}

@@ -31,6 +31,12 @@ import (
 //	idlog-witness-manifest/v1 LF
 //	*(origin LF)               ascending: every origin that was ever cosigned
 //
+// and a refusal, named by the hash of its origin and ".refused", is
+//
+//	idlog-witness-refusal/v1 LF
+//	origin LF
+//	reason LF
+//
 // The sum finds damage, not malice: who can write here can also read the key.
 const (
 	manifestName   = "manifest"
@@ -38,6 +44,8 @@ const (
 	evidenceName   = "evidence"
 	stateHeader    = "idlog-witness-state/v1\n"
 	manifestHeader = "idlog-witness-manifest/v1\n"
+	refusalHeader  = "idlog-witness-refusal/v1\n"
+	refusalMark    = ".refused"
 	sumLine        = len("sum ") + 44 + len("\n")
 )
 
@@ -123,6 +131,23 @@ func parseManifest(b []byte) ([]string, error) {
 		return nil, errors.New("is not a list of origins")
 	}
 	return origins, nil
+}
+
+func formatRefusal(origin, reason string) []byte {
+	return seal([]byte(refusalHeader + origin + "\n" + reason + "\n"))
+}
+
+func parseRefusal(name string, b []byte) (reason string, err error) {
+	body, err := unseal(b)
+	if err != nil {
+		return "", err
+	}
+	rest, ok := strings.CutPrefix(string(body), refusalHeader)
+	origin, reason, ok2 := strings.Cut(strings.TrimSuffix(rest, "\n"), "\n")
+	if !ok || !ok2 || stateName(origin)+refusalMark != name {
+		return "", errors.New("is not a refusal of this version")
+	}
+	return reason, nil
 }
 
 // errUnsure marks a failed write after which the directory may hold the old

@@ -18,7 +18,7 @@ import (
 type Logs struct {
 	keys   map[string][]logKey // by origin
 	public map[string]string   // raw public key -> origin
-	urls   map[string]string   // by origin; for people, nothing is fetched from them
+	urls   map[string]string   // by origin; only package verify fetches from them
 }
 
 // A ListError says what is wrong with a list of logs, and where.
@@ -121,6 +121,26 @@ func (l *Logs) VKeys(origin string) []string {
 	}
 	slices.Sort(vkeys)
 	return vkeys
+}
+
+// Open reads a note that is to be a checkpoint of an origin of the list, and
+// returns it with those of its signatures that keys of its log made. An error
+// says that no such key has signed it, or that one is said to have and has not.
+func (l *Logs) Open(origin string, note []byte) (c checkpoint.Checkpoint, signed []byte, err error) {
+	text, sigs, err := checkpoint.Split(note)
+	if err != nil {
+		return c, nil, err
+	}
+	if c, err = checkpoint.Parse(text); err != nil {
+		return c, nil, err
+	}
+	if c.Origin != origin {
+		return c, nil, fmt.Errorf("the checkpoint is of %s", c.Origin)
+	}
+	if sigs, err = l.verified(origin, text, sigs); err != nil {
+		return c, nil, err
+	}
+	return c, checkpoint.Join(text, sigs...), nil
 }
 
 // verified returns the signature lines of text that keys of the origin made,

@@ -43,7 +43,9 @@ type Store struct {
 
 	mu    sync.Mutex       // guards cells and err, held for moments
 	cells map[string]*cell // by stateName
-	err   error            // the first failure after which the disk is not known; sticky
+	// refused is why a log is cosigned no more, by stateName.
+	refused map[string]string
+	err     error // the first failure after which the disk is not known; sticky
 
 	manifest sync.Mutex // held while the manifest is written; guards listed
 	listed   []string   // the origins in the manifest, ascending
@@ -90,7 +92,7 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening witness state: %w", err)
 	}
-	s := &Store{dir: d, failed: make(chan struct{}), cells: make(map[string]*cell)}
+	s := &Store{dir: d, failed: make(chan struct{}), cells: make(map[string]*cell), refused: make(map[string]string)}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -165,6 +167,16 @@ func (s *Store) strays() error {
 		case name == manifestName || name == lockName || name == evidenceName || s.cells[name] != nil:
 		case strings.Contains(name, tempMark):
 			temps = append(temps, name)
+		case strings.HasSuffix(name, refusalMark):
+			b, err := os.ReadFile(s.path(name))
+			if err != nil {
+				return fmt.Errorf("opening witness state: %w", err)
+			}
+			reason, err := parseRefusal(name, b)
+			if err != nil {
+				return &StateError{File: s.path(name), Problem: err.Error()}
+			}
+			s.refused[strings.TrimSuffix(name, refusalMark)] = reason
 		case err != nil || len(h) != 32:
 			return &StateError{File: s.path(name), Problem: "is not a file of a witness"}
 		default:
@@ -220,6 +232,27 @@ func (s *Store) Origins() []string {
 	}
 	slices.Sort(origins)
 	return origins
+}
+
+// Refuse remembers for ever that a log is cosigned no more, and why, in one line.
+// When it returns nil that survives a loss of power. A log is refused once; what
+// was cosigned of it stays.
+func (s *Store) Refuse(origin, reason string) error {
+	name, reason := stateName(origin), strings.Join(strings.Fields(reason), " ")
+	if err := replace(s.dir, name+refusalMark, formatRefusal(origin, reason), s.fault); err != nil {
+		return s.fail(fmt.Errorf("refusing a log: %w", err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused[name] = reason
+	return nil
+}
+
+// Refusal returns why a log is cosigned no more, or "".
+func (s *Store) Refusal(origin string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused[stateName(origin)]
 }
 
 // named returns the latest checkpoint of the origin with that stateName.

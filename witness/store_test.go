@@ -540,3 +540,40 @@ func TestWaitEndsWithContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRefusal: what is refused stays so, also after a start, and a refusal that is damaged keeps the witness from starting.
+func TestRefusal(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := witness.CreateStore(dir); err != nil {
+		t.Fatal(err)
+	}
+	s, err := witness.OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Refusal("log.example/a"); got != "" {
+		t.Errorf("refused from the start: %q", got)
+	}
+	if err := s.Refuse("log.example/a", "entry 7\nis false"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = witness.OpenStore(dir); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := s.Refusal("log.example/a"), s.Refusal("log.example/b"); a != "entry 7 is false" || b != "" {
+		t.Errorf("after a start: %q and %q", a, b)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, witness.StateName("log.example/a")+".refused")
+	if err := os.WriteFile(file, []byte("idlog-witness-refusal/v1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := witness.OpenStore(dir); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a damaged refusal: %v", err)
+	}
+}

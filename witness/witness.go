@@ -42,6 +42,11 @@ type Config struct {
 	// Found, if not nil, is called after a contradiction was kept, by the
 	// goroutine of the request; it must not block.
 	Found func()
+	// Verify, if not nil, is asked about each checkpoint that would be cosigned:
+	// signed is its note with the signatures of its log. It may wait for moments.
+	// A Decision of another status than 200 is the answer, and nothing was done;
+	// 503 is for what another time may be otherwise.
+	Verify func(ctx context.Context, c checkpoint.Checkpoint, signed []byte) Decision
 }
 
 // A Witness answers requests. It owns no goroutine.
@@ -58,6 +63,7 @@ type Witness struct {
 	rate  rate.Limit
 	burst int
 	found func()
+	check func(ctx context.Context, c checkpoint.Checkpoint, signed []byte) Decision
 
 	mu       sync.Mutex               // guards limiters
 	limiters map[string]*rate.Limiter // by origin; only of logs in the list
@@ -70,7 +76,7 @@ var errClock = errors.New("the clock is before the last cosignature")
 // different names, or that are also keys of a log.
 func New(c Config) (*Witness, error) {
 	w := &Witness{
-		store: c.Store, logger: c.Logger, slots: make(chan struct{}, 64), found: c.Found,
+		store: c.Store, logger: c.Logger, slots: make(chan struct{}, 64), found: c.Found, check: c.Verify,
 		rate: rate.Limit(c.LogRate), burst: max(1, c.LogBurst), limiters: make(map[string]*rate.Limiter),
 	}
 	if c.LogRate == 0 {
@@ -203,7 +209,7 @@ func (w *Witness) addCheckpoint(rw http.ResponseWriter, r *http.Request) {
 	case d.Status == http.StatusOK:
 		rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		rw.Write(cosign.FormatCosignatures(cosignatures))
-	case d.Status == http.StatusTooManyRequests:
+	case d.Status == http.StatusTooManyRequests, d.Status == http.StatusServiceUnavailable:
 		rw.Header().Set("Retry-After", "1")
 		http.Error(rw, d.Reason, d.Status)
 	case d.Status == http.StatusConflict:
@@ -229,6 +235,11 @@ func (w *Witness) update(ctx context.Context, req *Request) (Decision, []checkpo
 		}
 		if d.Status != http.StatusOK {
 			return d, nil, nil
+		}
+		if w.check != nil {
+			if checked := w.check(ctx, req.Checkpoint, d.Signed); checked.Status != http.StatusOK {
+				return checked, nil, nil
+			}
 		}
 		if attempt == 0 && !w.allow(req.Checkpoint.Origin) {
 			return Decision{Status: http.StatusTooManyRequests, Reason: "too many checkpoints of this log"}, nil, nil

@@ -31,9 +31,10 @@ import (
 type indexBench struct {
 	dir, results, profiles string
 	quick                  bool
+	keys, preload          int // of the small and the large index
 	out, progress          io.Writer
 
-	keys, preload, events int // keys of the small and the large index, events that are measured
+	events int // that are measured
 	report                IndexReport
 }
 
@@ -70,19 +71,21 @@ func indexCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringVar(&b.dir, "dir", "", "folder to work in, on the disk to be measured; a temporary one unless given")
 	f.StringVar(&b.results, "out", "", "results file, JSON")
 	f.StringVar(&b.profiles, "profiles", "", "folder to keep CPU profiles in, for go tool pprof")
+	f.IntVar(&b.keys, "keys", 1_000_000, "keys of the index that is filled event by event; 0 is none")
+	f.IntVar(&b.preload, "preload", 10_000_000, "keys of the index that has them beforehand; 0 is none")
 	f.BoolVar(&b.quick, "quick", false, "a fiftieth of everything, to see that it runs: its figures mean nothing")
 	return cmd
 }
 
 // indexMemory is what the process asks the garbage collector to stay below.
-const indexMemory = 360 << 20
+const indexMemory = 280 << 20
 
 func (b *indexBench) run(ctx context.Context) error {
 	runtime.GOMAXPROCS(1)
 	debug.SetMemoryLimit(indexMemory)
-	b.keys, b.preload, b.events = 1_000_000, 10_000_000, 300_000
+	b.events = 300_000
 	if b.quick {
-		b.keys, b.preload, b.events = 20_000, 200_000, 6_000
+		b.keys, b.preload, b.events = b.keys/50, b.preload/50, b.events/50
 	}
 	if b.dir == "" {
 		dir, err := os.MkdirTemp("", "idlog-bench-index")
@@ -93,11 +96,15 @@ func (b *indexBench) run(ctx context.Context) error {
 		b.dir = dir
 	}
 	b.report = IndexReport{Date: time.Now().UTC(), Go: runtime.Version(), CPU: processor(), Kernel: kernel(), Quick: b.quick}
-	if err := b.small(ctx); err != nil {
-		return fmt.Errorf("measuring an index of %d keys: %w", b.keys, err)
+	if b.keys > 0 {
+		if err := b.small(ctx); err != nil {
+			return fmt.Errorf("measuring an index of %d keys: %w", b.keys, err)
+		}
 	}
-	if err := b.large(ctx); err != nil {
-		return fmt.Errorf("measuring an index of %d keys: %w", b.preload, err)
+	if b.preload > 0 {
+		if err := b.large(ctx); err != nil {
+			return fmt.Errorf("measuring an index of %d keys: %w", b.preload, err)
+		}
 	}
 	// The whole pipeline with the index is measured where the pipeline is.
 	b.report.Figures = append(b.report.Figures, Figure{What: "server CPU for 100k events with the index, as a multiple of without", Target: 1.25})

@@ -21,6 +21,7 @@ const (
 	vkeyName  = "witness.vkey"     // public keys, one per line; for people, never read
 	logsName  = "logs.tlog-policy" // lines log VKEY [URL]; add-log writes it, so may people
 	stateName = "state"            // witness.Store
+	indexName = "index"            // verify.Verifier: what can be built again
 )
 
 // initialise makes the directory under another name and renames it, so that a

@@ -20,6 +20,7 @@ const (
 	clientBurst    = 2 // seconds of its rate that a client may use at once
 	endpointAdd    = "add-checkpoint"
 	endpointLatest = "checkpoint"
+	endpointRoot   = "index-root"
 	endpointPages  = "pages"
 )
 
@@ -170,6 +171,8 @@ func endpointOf(r *http.Request) string {
 		return endpointAdd
 	case strings.HasSuffix(r.URL.Path, "/checkpoint"):
 		return endpointLatest
+	case strings.Contains(r.URL.Path, "/index-root/"):
+		return endpointRoot
 	}
 	return endpointPages
 }

@@ -126,6 +126,7 @@ func serveCommand() *cobra.Command {
 	f.Float64Var(&o.logRate, "log-rate", 1000, "checkpoints of one log that are cosigned per second; 0 is no limit")
 	f.Float64Var(&o.clientRate, "client-rate", 400, "requests of one address per second, none of this machine's; 0 is no limit")
 	f.BoolVar(&o.forwarded, "forwarded", false, "a proxy on this machine stands before, and the last X-Forwarded-For of it is the client's address")
+	f.BoolVar(&o.verifyIndex, "verify-index", false, "cosign only what was read, with every root of the index in it computed again; the list must have the logs' URLs")
 	f.StringVar(&o.webhook, "webhook", "", "URL to POST each contradiction to; better in the variable IDLOG_WITNESS_WEBHOOK, for it is often a secret")
 	f.StringVar(&o.ready, "ready-file", "", "written once requests are answered: {\"http\":\"host:port\",\"admin\":\"host:port\"}")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "certificate chain, PEM")

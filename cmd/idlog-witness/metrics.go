@@ -68,6 +68,12 @@ var (
 		"Contradictions kept of a log; one that is proven convinces whoever has its key.", []string{"log", "proven"}, nil)
 	descListed = prometheus.NewDesc("idlog_witness_log_listed",
 		"1 for a log that is cosigned, 0 for one that was taken out of the list.", []string{"log"}, nil)
+	descVerified = prometheus.NewDesc("idlog_witness_index_verified_entries",
+		"Entries of a log up to which every root of the index was computed again.", []string{"log"}, nil)
+	descKnown = prometheus.NewDesc("idlog_witness_index_known_entries",
+		"Size of the newest checkpoint known of a log whose index is verified.", []string{"log"}, nil)
+	descRefused = prometheus.NewDesc("idlog_witness_index_refused",
+		"1 for a log with a false root of the index, which is cosigned no more.", []string{"log"}, nil)
 )
 
 // statusCollector shows what the status page shows.
@@ -77,7 +83,7 @@ type statusCollector struct {
 }
 
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSize, descTime, descKept, descListed} {
+	for _, d := range []*prometheus.Desc{descSize, descTime, descKept, descListed, descVerified, descKnown, descRefused} {
 		out <- d
 	}
 }
@@ -100,6 +106,15 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		if l.Size != nil {
 			gauge(descSize, float64(*l.Size), l.Origin)
 			gauge(descTime, float64(l.Cosigned.Unix()), l.Origin)
+		}
+		if i := l.Index; i != nil {
+			refused := 0.0
+			if i.Refused != "" {
+				refused = 1
+			}
+			gauge(descVerified, float64(i.Verified), l.Origin)
+			gauge(descKnown, float64(i.Known), l.Origin)
+			gauge(descRefused, refused, l.Origin)
 		}
 		for _, k := range l.Contradictions {
 			if k.Proven {

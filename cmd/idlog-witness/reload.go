@@ -51,6 +51,9 @@ func (s *site) reread(o serveOptions, tls *serve.TLS) error {
 	if err := s.witness.SetLogs(logs); err != nil {
 		return err
 	}
+	if s.verifier != nil {
+		s.verifier.SetLogs(logs)
+	}
 	s.compare(old, logs)
 	return tls.Replace(files) // of the same flags, so with the same kind of TLS
 }

@@ -17,7 +17,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"idlog/cmd/internal/serve"
+	"idlog/proto/history/pebblekv"
 	"idlog/witness"
+	"idlog/witness/verify"
 )
 
 // serveOptions are the flags of serve, which document them.
@@ -27,6 +29,7 @@ type serveOptions struct {
 	logRate, clientRate       float64
 	forwarded                 bool
 	webhook                   string
+	verifyIndex               bool
 }
 
 // site is a witness that is open, with all that is shown of it.
@@ -35,7 +38,8 @@ type site struct {
 	witness   *witness.Witness
 	pages     *pages
 	metrics   *metrics
-	announcer *announcer // nil without a webhook
+	announcer *announcer       // nil without a webhook
+	verifier  *verify.Verifier // nil without --verify-index
 	logger    *slog.Logger
 }
 
@@ -86,6 +90,9 @@ func (o serveOptions) run(ctx context.Context, stderr io.Writer) (err error) {
 	if s.announcer != nil {
 		g.Go(func() error { s.announcer.run(ctx); return nil })
 	}
+	if s.verifier != nil {
+		g.Go(func() error { s.verifier.Run(ctx); return nil })
+	}
 	g.Go(func() error {
 		// The listeners accept since Listen, so whoever reads the file gets through.
 		if err := serve.WriteReady(o.ready, addresses); err != nil {
@@ -105,6 +112,9 @@ func (s *site) handler(clientRate float64, forwarded bool) http.Handler {
 	mux := http.NewServeMux()
 	s.pages.register(mux)
 	mux.Handle("/", s.witness.Handler())
+	if s.verifier != nil {
+		mux.Handle("GET /{origin}/index-root/{size}", s.verifier.Handler())
+	}
 	return newEdge(mux, clientRate, forwarded, func(endpoint string, code int, took time.Duration) {
 		if endpoint == endpointAdd {
 			s.pages.answers.count(code)
@@ -146,20 +156,27 @@ func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
 	if s.announcer != nil {
 		s.announcer.store = store
 	}
-	s.witness, err = witness.New(witness.Config{
+	found := func() {
+		if s.announcer != nil {
+			s.announcer.look()
+		}
+	}
+	conf := witness.Config{
 		PrivateKeys: skeys, Store: store, Logs: logs, Logger: logger,
-		LogRate: o.logRate, LogBurst: int(2 * o.logRate),
-		Found: func() {
-			if s.announcer != nil {
-				s.announcer.look()
-			}
-		},
-	})
+		LogRate: o.logRate, LogBurst: int(2 * o.logRate), Found: found,
+	}
+	if o.verifyIndex {
+		s.verifier = verify.New(verify.Config{
+			Dir: filepath.Join(o.dir, indexName), Open: pebblekv.Open, Store: store, Logs: logs, Logger: logger, Found: found,
+		})
+		conf.Verify = s.verifier.Verify
+	}
+	s.witness, err = witness.New(conf)
 	if err != nil {
 		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: err}
 	}
 	s.pages = &pages{
-		witness: s.witness, store: store, logger: logger, started: time.Now().UTC(),
+		witness: s.witness, verifier: s.verifier, store: store, logger: logger, started: time.Now().UTC(),
 		answers: &answers{byCode: make(map[string]int64)},
 	}
 	s.metrics.registry.MustRegister(&statusCollector{pages: s.pages, logger: logger})

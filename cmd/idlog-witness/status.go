@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"idlog/witness"
+	"idlog/witness/verify"
 )
 
 // status is what a witness says of itself to everybody: /status.json, and the
@@ -40,6 +41,16 @@ type logStatus struct {
 	Cosigned       *time.Time      `json:"cosigned,omitempty"`
 	Checkpoint     string          `json:"checkpoint,omitempty"` // its path
 	Contradictions []contradiction `json:"contradictions"`
+	// Index is missing unless the witness verifies it.
+	Index *indexStatus `json:"index,omitempty"`
+}
+
+// indexStatus is how far the index of a log was verified.
+type indexStatus struct {
+	Verified int64  `json:"verified"` // entries read and judged: the largest size that may be cosigned
+	Known    int64  `json:"known"`    // size of the newest checkpoint that the log showed
+	Refused  string `json:"refused,omitempty"`
+	Problem  string `json:"problem,omitempty"`
 }
 
 // contradiction is one file that is kept against a log.
@@ -51,11 +62,12 @@ type contradiction struct {
 
 // pages are the handlers for people and tools.
 type pages struct {
-	witness *witness.Witness
-	store   *witness.Store
-	answers *answers
-	started time.Time
-	logger  *slog.Logger
+	witness  *witness.Witness
+	verifier *verify.Verifier // nil: the index is not verified
+	store    *witness.Store
+	answers  *answers
+	started  time.Time
+	logger   *slog.Logger
 }
 
 func (p *pages) register(mux *http.ServeMux) {
@@ -91,6 +103,10 @@ func (p *pages) status() (*status, error) {
 			l.Size, l.Cosigned = &latest.Size, &t
 			l.Root = base64.StdEncoding.EncodeToString(latest.Root[:])
 			l.Checkpoint = witness.CheckpointPath(o)
+		}
+		if p.verifier != nil && l.Listed {
+			v := p.verifier.Status(o)
+			l.Index = &indexStatus{Verified: v.Read, Known: v.Known, Refused: v.Refused, Problem: v.Problem}
 		}
 		for _, c := range kept {
 			if c.Against(o) {
@@ -196,7 +212,7 @@ the latest checkpoint it has cosigned, and keeps what does not. The same as <a h
 <table>
 <tr><th>Log</th><th>Size</th><th>Root</th><th>Last cosigned</th><th>Contradictions</th></tr>
 {{range .Logs}}<tr>
-<td>{{.Origin}}{{if .URL}}<br><span class="quiet">{{.URL}}</span>{{end}}{{if not .Listed}}<br><span class="quiet">no longer cosigned</span>{{end}}</td>
+<td>{{.Origin}}{{if .URL}}<br><span class="quiet">{{.URL}}</span>{{end}}{{if not .Listed}}<br><span class="quiet">no longer cosigned</span>{{end}}{{with .Index}}<br>{{if .Refused}}<span class="bad">refused for ever: {{.Refused}}</span>{{else}}<span class="quiet">index verified for {{.Verified}} of {{.Known}} entries{{if .Problem}}; {{.Problem}}{{end}}</span>{{end}}{{end}}</td>
 {{if .Cosigned}}<td>{{.Size}}</td><td><a href="{{.Checkpoint}}"><code>{{.Root}}</code></a></td><td>{{.Cosigned.Format "2006-01-02 15:04:05 UTC"}}</td>
 {{else}}<td colspan="3" class="quiet">never</td>
 {{end}}<td>{{range .Contradictions}}<a href="{{.Path}}">{{if .Proven}}<span class="bad">proven</span>{{else}}not proven{{end}}</a> {{.Kept.Format "2006-01-02 15:04:05 UTC"}}<br>

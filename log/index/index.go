@@ -265,6 +265,13 @@ func (x *Index) resume(ctx context.Context) (known int64, err error) {
 		return 0, fmt.Errorf("the index has %d entries and the log %d: it is of another log, or the log was put back; remove %s and it is made again", state.Size, x.settled, x.cfg.Dir)
 	}
 	head, err := x.cfg.Log.Await(ctx, max(x.settled, 1))
+	var readOnly *ilog.ReadOnlyError
+	if errors.As(err, &readOnly) {
+		// Nothing comes any more; what was published is answered.
+		if p, ok := x.cfg.Log.Published(); ok && p.Size >= state.Size {
+			head, err = p, nil
+		}
+	}
 	if err != nil {
 		return 0, err
 	}

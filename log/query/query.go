@@ -21,7 +21,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
+	ilog "idlog/log"
 	"idlog/log/index"
 	"idlog/log/ingest"
 	"idlog/log/vault"
@@ -36,10 +38,11 @@ import (
 )
 
 const (
-	atOnce         = 4        // answers under work
-	pageByDefault  = 10_000   // postings of each list
-	anchorsDefault = 64       // archived checkpoints
-	maxFields      = 48 << 20 // bytes of disclosed fields
+	atOnce         = 4               // answers under work
+	pageByDefault  = 10_000          // postings of each list
+	anchorsDefault = 64              // archived checkpoints
+	maxFields      = 48 << 20        // bytes of disclosed fields
+	patience       = 5 * time.Second // for the index to come to what a caller knows
 )
 
 // Index is the index of the log, as *index.Index is.
@@ -50,6 +53,8 @@ type Index interface {
 
 // Log is what is read of a log, as *log.Log is. Nothing at or above the size of a published checkpoint is asked for.
 type Log interface {
+	Published() (ilog.Published, bool)
+	Next(ctx context.Context, after []byte) (ilog.Published, error)
 	Entry(ctx context.Context, index int64) ([]byte, error)
 	Consistency(ctx context.Context, from, to int64) ([]leaf.Hash, error)
 	Resource(ctx context.Context, path string) ([]byte, error)
@@ -113,9 +118,9 @@ func (q *Query) History(ctx context.Context, principal string, req *logv1.Histor
 	if err != nil {
 		return nil, err
 	}
-	basis, ok := q.cfg.Index.Answering()
-	if !ok {
-		return nil, refuse(logv1.Reason_REASON_NOT_FOUND, "", "the index has no answers yet, or is stopped")
+	basis, err := q.basis(ctx, req.GetCovering())
+	if err != nil {
+		return nil, err
 	}
 	file, err := q.answer(ctx, principal, req, asks, basis)
 	err = errors.Join(err, basis.Close())
@@ -127,6 +132,58 @@ func (q *Query) History(ctx context.Context, principal string, req *logv1.Histor
 		return nil, fmt.Errorf("answering: %w", err)
 	}
 	return file, nil
+}
+
+// basis returns what an answer rests on, which speaks of size entries if it comes to that in time. The caller closes it.
+func (q *Query) basis(ctx context.Context, size int64) (*index.Answer, error) {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		// The checkpoint first: what comes after it wakes us.
+		p, _ := q.cfg.Log.Published()
+		basis, ok := q.cfg.Index.Answering()
+		if ok {
+			covers, err := q.covers(ctx, basis, min(size, p.Size))
+			if covers {
+				return basis, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("answering: %w", errors.Join(err, basis.Close()))
+			}
+		} else if size == 0 {
+			return nil, refuse(logv1.Reason_REASON_NOT_FOUND, "", "the index has no answers yet, or is stopped")
+		}
+		if _, err := q.cfg.Log.Next(waiting, p.Note); err == nil {
+			if ok {
+				_ = basis.Close() // is nil
+			}
+			continue
+		}
+		switch {
+		case ctx.Err() != nil && ok:
+			return nil, errors.Join(ctx.Err(), basis.Close())
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case ok:
+			return basis, nil
+		}
+		size = 0
+	}
+}
+
+// covers reports whether a basis speaks of the entries below a size, but for root leaves at their end.
+func (q *Query) covers(ctx context.Context, basis *index.Answer, size int64) (bool, error) {
+	for i := basis.View.State().Size; i < size; i++ {
+		b, err := q.cfg.Log.Entry(ctx, i)
+		if err != nil {
+			return false, err
+		}
+		l, _ := leaf.Parse(b)
+		if _, ok := l.(*leaf.Root); !ok {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func refuse(reason logv1.Reason, path, format string, args ...any) error {

@@ -48,6 +48,50 @@ func NewMetrics(reg prometheus.Registerer, family string) *Metrics {
 	}
 }
 
+// VerifierMetrics is what the cosigners that verify the index tell Prometheus. It is made once for each log.
+type VerifierMetrics struct {
+	requests *prometheus.CounterVec
+	size     *prometheus.GaugeVec
+	refused  *prometheus.GaugeVec
+}
+
+// NewVerifierMetrics registers the metrics of the index verifiers of the log of a family; reg may be nil.
+func NewVerifierMetrics(reg prometheus.Registerer, family string) *VerifierMetrics {
+	f := measure.Of(reg, family)
+	return &VerifierMetrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "idlog_verifier_requests_total",
+			Help: "Attempts to have an index verifier cosign: cosigned, behind, refused, failed, or passed, which is that it has cosigned a larger tree already.",
+		}, []string{"verifier", "outcome"}),
+		size: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "idlog_verifier_tree_size_entries",
+			Help: "Entries of the checkpoint that an index verifier cosigned last; 0 if it has not since the start.",
+		}, []string{"verifier"}),
+		refused: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "idlog_verifier_refused",
+			Help: "1 if an index verifier says that a root of the index is false.",
+		}, []string{"verifier"}),
+	}
+}
+
+func (m *VerifierMetrics) begin(verifier string) {
+	m.size.WithLabelValues(verifier)
+	m.refused.WithLabelValues(verifier)
+	for _, outcome := range []string{"cosigned", "behind", "refused", "failed", "passed"} {
+		m.requests.WithLabelValues(verifier, outcome)
+	}
+}
+
+func (m *VerifierMetrics) tell(verifier, outcome string, s VerifierStatus) {
+	m.requests.WithLabelValues(verifier, outcome).Inc()
+	m.size.WithLabelValues(verifier).Set(float64(s.Size))
+	refused := 0.0
+	if s.Refused {
+		refused = 1
+	}
+	m.refused.WithLabelValues(verifier).Set(refused)
+}
+
 // observed is the metrics of one witness, found once.
 type observed struct {
 	cosigned, failed, contradicted prometheus.Counter

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,8 +128,12 @@ func (w *witness) run(ctx context.Context, answers chan<- Answer) error {
 			r, backoff = nil, backoffMin
 			continue
 		}
+		wait := backoff
+		if refused, ok := errors.AsType[*statusError](a.err); ok && refused.after > 0 {
+			wait, backoff = min(refused.after, backoffMax), backoffMin
+		}
 		select {
-		case <-time.After(backoff):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil
 		}
@@ -189,7 +194,7 @@ func (w *witness) add(ctx context.Context, r *round, old int64) ([]checkpoint.Si
 	if err != nil {
 		return nil, 0, err
 	}
-	status, media, reply, err := w.do(ctx, http.MethodPost, w.url+"/add-checkpoint", body)
+	status, header, reply, err := w.do(ctx, http.MethodPost, w.url+"/add-checkpoint", body)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -202,14 +207,38 @@ func (w *witness) add(ctx context.Context, r *round, old int64) ([]checkpoint.Si
 		sigs, err = w.own(sigs, r.head.Text)
 		return sigs, 0, err
 	case http.StatusConflict:
-		if t, _, err := mime.ParseMediaType(media); err != nil || t != cosign.SizeType {
+		if t, _, err := mime.ParseMediaType(header.Get("Content-Type")); err != nil || t != cosign.SizeType {
 			return nil, 0, errors.New("409 without a size")
 		}
 		size, err := cosign.ParseSize(reply)
 		return nil, size, err
 	default:
-		return nil, 0, fmt.Errorf("status %d", status)
+		return nil, 0, refusal(status, header, reply)
 	}
+}
+
+// A statusError is an answer that is neither a cosignature nor a size.
+type statusError struct {
+	code  int
+	after time.Duration // when to ask again; 0 if the witness does not say
+	says  string        // the first line of what it says, at most 200 bytes, for people
+}
+
+func (e *statusError) Error() string {
+	if e.says == "" {
+		return fmt.Sprintf("status %d", e.code)
+	}
+	return fmt.Sprintf("status %d: %q", e.code, e.says)
+}
+
+func refusal(code int, header http.Header, reply []byte) *statusError {
+	e := &statusError{code: code}
+	if s, err := strconv.Atoi(header.Get("Retry-After")); err == nil && s > 0 && s < 3600 {
+		e.after = time.Duration(s) * time.Second
+	}
+	line, _, _ := bytes.Cut(reply, []byte("\n"))
+	e.says = string(line[:min(len(line), 200)])
+	return e
 }
 
 // own returns the lines of the witness's key. They must verify; lines of keys
@@ -255,23 +284,23 @@ func (w *witness) latest(ctx context.Context, c *checkpoint.Checkpoint) ([]byte,
 	return signed, seen, errors.New("it has the proof")
 }
 
-func (w *witness) do(ctx context.Context, method, target string, body []byte) (int, string, []byte, error) {
+func (w *witness) do(ctx context.Context, method, target string, body []byte) (int, http.Header, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return 0, "", nil, err
+		return 0, nil, nil, err
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	resp, err := w.client.Do(req)
 	if err != nil {
-		return 0, "", nil, err
+		return 0, nil, nil, err
 	}
 	defer resp.Body.Close()
 	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
 	if err != nil {
-		return 0, "", nil, err
+		return 0, nil, nil, err
 	}
 	if len(reply) > maxReply {
-		return 0, "", nil, fmt.Errorf("its reply is larger than %d bytes", maxReply)
+		return 0, nil, nil, fmt.Errorf("its reply is larger than %d bytes", maxReply)
 	}
-	return resp.StatusCode, resp.Header.Get("Content-Type"), reply, nil
+	return resp.StatusCode, resp.Header, reply, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"idlog/proto/leaf"
@@ -86,12 +87,13 @@ type derivation struct {
 	epochs  []int64             // ascending
 	commits []commitment        // in the order of the keys leaves
 
-	blocks     []block                      // one for each of h.Subjects
-	enrolments map[leaf.Hash]*Enrolment     // those in the lists of the blocks, and linked ones that are erased
+	blocks     [][]*Enrolment               // those in the list of each of h.Subjects
+	enrolments map[leaf.Hash]*Enrolment     // those in the lists of the blocks
 	erased     map[leaf.Hash]int64          // what the history says of erasures
-	used       map[leaf.Hash]bool           // erased lines that were needed
+	used       map[leaf.Hash]*Enrolment     // those whose erasure was needed
 	reached    map[subject.Identifier]*face // identifiers that the question is about
 	faces      []*face                      // likewise, in the order in which they were reached
+	strays     map[leaf.Hash]*face          // linked enrolments whose identifier the history does not name
 	links      map[int64]*Link              // statements of sameness by index
 	keyUsed    map[Key]bool                 // keys without the key itself; false if it is not shown
 
@@ -107,11 +109,6 @@ type mapKey struct {
 type commitment struct {
 	Key    // without the key
 	commit leaf.Hash
-}
-
-type block struct {
-	etag       leaf.Hash
-	enrolments []*Enrolment
 }
 
 // face is one identifier with its evidence of all epochs.
@@ -138,8 +135,9 @@ type listed struct {
 func (h *History) derive() (*derivation, error) {
 	d := &derivation{h: h,
 		needs: make(map[mapKey]Query), vrf: make(map[int64]leaf.Hash), enrolments: make(map[leaf.Hash]*Enrolment),
-		erased: make(map[leaf.Hash]int64), used: make(map[leaf.Hash]bool), reached: make(map[subject.Identifier]*face),
-		links: make(map[int64]*Link), keyUsed: make(map[Key]bool), asks: make([]map[leaf.Tag]bool, len(h.Asks))}
+		erased: make(map[leaf.Hash]int64), used: make(map[leaf.Hash]*Enrolment), reached: make(map[subject.Identifier]*face),
+		strays: make(map[leaf.Hash]*face),
+		links:  make(map[int64]*Link), keyUsed: make(map[Key]bool), asks: make([]map[leaf.Tag]bool, len(h.Asks))}
 	if len(h.Asks) == 0 {
 		return nil, errors.New("nothing is asked")
 	}
@@ -171,17 +169,16 @@ func (d *derivation) need(q Query) *proof.Answer {
 	return nil
 }
 
-// list returns a list that must be there as a whole, each entry once. It is empty if the key is absent, and if it is yet
-// unanswered.
-func (d *derivation) list(field uint16, value leaf.Hash) ([]listed, error) {
+// list returns a list that must be there as a whole, each entry once, and whether there is an answer: the list is empty if
+// there is none, and if the key is absent.
+func (d *derivation) list(field uint16, value leaf.Hash) (all []listed, answered bool, err error) {
 	a := d.need(Query{Field: field, Value: value, Whole: true, Entries: true})
 	if a == nil || a.List == nil {
-		return nil, nil
+		return nil, a != nil, nil
 	}
 	if !a.List.Page.Whole(a.List.Head) {
-		return nil, fmt.Errorf("the list of %s is not whole", name(field, value))
+		return nil, true, &IncompleteError{Promise: fmt.Sprintf("the list of %s is not whole", name(field, value))}
 	}
-	var all []listed
 	seen := make(map[leaf.Hash]bool)
 	for i, p := range a.List.Page.Postings {
 		if seen[p.Leaf] {
@@ -190,14 +187,14 @@ func (d *derivation) list(field uint16, value leaf.Hash) ([]listed, error) {
 		seen[p.Leaf] = true
 		l, err := d.parse(a.List, i)
 		if err != nil {
-			return nil, err
+			return nil, true, err
 		}
 		if l == nil {
-			return nil, fmt.Errorf("the list of %s lacks entry %d", name(field, value), p.Index)
+			return nil, true, &IncompleteError{Promise: fmt.Sprintf("entry %d is not given, in the list of %s", p.Index, name(field, value))}
 		}
 		all = append(all, listed{p.Index, p.Leaf, l})
 	}
-	return all, nil
+	return all, true, nil
 }
 
 // parse reads an entry of a list, which must be of our family. It is nil if the entry is not given.
@@ -236,7 +233,7 @@ func (d *derivation) readKeys() error {
 	if !slices.ContainsFunc(d.h.Asks, func(a Ask) bool { return a.person() || a.keyed() }) {
 		return nil
 	}
-	leaves, err := d.list(mapfn.Keys, mapfn.None)
+	leaves, _, err := d.list(mapfn.Keys, mapfn.None)
 	if err != nil {
 		return err
 	}
@@ -284,11 +281,11 @@ func (d *derivation) readSubjects() error {
 		if err != nil {
 			return fmt.Errorf("identifier %s in epoch %d: %w", s.Identifier, s.Epoch, err)
 		}
-		entries, err := d.list(mapfn.Enrolment, etag)
+		entries, _, err := d.list(mapfn.Enrolment, etag)
 		if err != nil {
 			return err
 		}
-		b := block{etag: etag}
+		var block []*Enrolment
 		for _, e := range entries {
 			l, ok := e.leaf.(*leaf.Subject)
 			if !ok || l.Commit == nil {
@@ -299,9 +296,9 @@ func (d *derivation) readSubjects() error {
 				one = &Enrolment{Leaf: e.hash, Index: e.index, Identifier: s.Identifier, Epoch: s.Epoch, commit: *l.Commit}
 				d.enrolments[e.hash] = one
 			}
-			b.enrolments = append(b.enrolments, one)
+			block = append(block, one)
 		}
-		d.blocks = append(d.blocks, b)
+		d.blocks = append(d.blocks, block)
 	}
 	if len(d.unanswered) > 0 {
 		return nil
@@ -315,7 +312,7 @@ func (d *derivation) readSubjects() error {
 			}
 			one := d.enrolments[e.Leaf]
 			switch {
-			case one == nil || !slices.Contains(d.blocks[i].enrolments, one):
+			case one == nil || !slices.Contains(d.blocks[i], one):
 				return fmt.Errorf("%s is no enrolment of %s in epoch %d", text(e.Leaf), s.Identifier, s.Epoch)
 			case e.Handle.Commit() != one.commit:
 				return fmt.Errorf("the handle does not open enrolment %s at entry %d", text(e.Leaf), one.Index)
@@ -398,55 +395,30 @@ func (d *derivation) shown(a Ask, yield func(value leaf.Hash, source string)) er
 
 // reach returns an identifier that is asked for and those that statements of sameness join to it, however many steps away.
 func (d *derivation) reach(id subject.Identifier) ([]*face, error) {
-	var faces []*face
-	seen := make(map[leaf.Hash]bool)
-	var queue []*Enrolment
-	visit := func(id subject.Identifier, asked bool) {
-		f := d.reached[id]
-		if f == nil {
-			f = d.face(id)
-		}
-		f.asked = f.asked || asked
-		faces = append(faces, f)
-		for _, e := range f.enrolments {
-			seen[e.Leaf] = true
-			queue = append(queue, e)
-		}
-	}
-	visit(id, true)
-	for len(queue) > 0 {
-		e := queue[0]
-		queue = queue[1:]
-		if e.handle == nil {
+	first := d.face(id)
+	first.asked = true
+	faces, seen := []*face{first}, map[*face]bool{first: true}
+	for i := 0; i < len(faces); i++ {
+		for _, e := range faces[i].enrolments {
+			if e.handle != nil {
+				continue
+			}
 			if err := d.isErased(e); err != nil {
 				return nil, err
 			}
 		}
 		if d.h.NoLinks {
-			continue
+			break
 		}
-		joined, err := d.joined(e.Leaf)
+		peers, err := d.peers(faces[i])
 		if err != nil {
 			return nil, err
 		}
-		for _, hash := range joined {
-			if seen[hash] {
-				continue
+		for _, f := range peers {
+			if !seen[f] {
+				seen[f] = true
+				faces = append(faces, f)
 			}
-			other := d.enrolments[hash]
-			if other == nil {
-				// Nobody may know any more whose it was.
-				other = &Enrolment{Leaf: hash, Index: -1, Identifier: e.Identifier}
-				if _, ok := d.erased[hash]; ok {
-					d.enrolments[hash] = other
-				}
-			}
-			if other.Epoch != 0 {
-				visit(other.Identifier, false)
-				continue
-			}
-			seen[hash] = true
-			queue = append(queue, other)
 		}
 	}
 	return faces, nil
@@ -454,6 +426,9 @@ func (d *derivation) reach(id subject.Identifier) ([]*face, error) {
 
 // face collects the evidence on an identifier, of each epoch.
 func (d *derivation) face(id subject.Identifier) *face {
+	if f := d.reached[id]; f != nil {
+		return f
+	}
 	f := &face{id: id}
 	d.reached[id], d.faces = f, append(d.faces, f)
 	for _, epoch := range d.epochs {
@@ -462,7 +437,7 @@ func (d *derivation) face(id subject.Identifier) *face {
 			d.unproven = append(d.unproven, Subject{Identifier: id, Epoch: epoch})
 			continue
 		}
-		for _, e := range d.blocks[i].enrolments {
+		for _, e := range d.blocks[i] {
 			if !slices.Contains(f.enrolments, e) {
 				f.enrolments = append(f.enrolments, e)
 			}
@@ -480,44 +455,83 @@ func (d *derivation) isErased(e *Enrolment) error {
 		}
 		return nil
 	}
-	d.used[e.Leaf] = true
-	erasures, err := d.list(mapfn.Erasure, e.Leaf)
+	d.used[e.Leaf] = e
+	erasures, answered, err := d.list(mapfn.Erasure, e.Leaf)
 	if err != nil {
 		return err
 	}
 	e.Erased, e.ErasedAt = true, at
-	if d.need(Query{Field: mapfn.Erasure, Value: e.Leaf, Whole: true, Entries: true}) == nil {
-		return nil
-	}
-	if len(erasures) == 0 || erasures[0].index != at {
+	if answered && (len(erasures) == 0 || erasures[0].index != at) {
 		return &IncompleteError{Promise: fmt.Sprintf("enrolment %s is said to be erased at entry %d, which is not its first erasure", text(e.Leaf), at)}
 	}
 	return nil
 }
 
-// joined returns the enrolments that are of the same person as one, by the last statement that names both.
-func (d *derivation) joined(enrolment leaf.Hash) ([]leaf.Hash, error) {
-	statements, err := d.list(mapfn.Link, enrolment)
-	if err != nil {
-		return nil, err
-	}
-	var joined []leaf.Hash
-	for _, st := range statements {
-		l, ok := st.leaf.(*leaf.Subject)
-		if !ok || l.Fields == nil {
-			return nil, fmt.Errorf("entry %d states no sameness", st.index)
+// peers returns who is of one person with an identifier, by the last statement on each (SPEC 2.10).
+func (d *derivation) peers(f *face) ([]*face, error) {
+	statements, own := make(map[int64]*leaf.Subject), make(map[leaf.Hash]bool)
+	for _, e := range f.enrolments {
+		own[e.Leaf] = true
+		entries, _, err := d.list(mapfn.Link, e.Leaf)
+		if err != nil {
+			return nil, err
 		}
-		if d.links[st.index] == nil {
-			d.links[st.index] = &Link{Index: st.index, Leaf: l}
-		}
-		joined = slices.DeleteFunc(joined, func(h leaf.Hash) bool { return slices.Contains(l.Unlinks, h) })
-		for _, h := range l.Links {
-			if h != enrolment && !slices.Contains(joined, h) {
-				joined = append(joined, h)
+		for _, st := range entries {
+			l, ok := st.leaf.(*leaf.Subject)
+			if !ok || l.Fields == nil {
+				return nil, fmt.Errorf("entry %d states no sameness", st.index)
+			}
+			statements[st.index] = l
+			if d.links[st.index] == nil {
+				d.links[st.index] = &Link{Index: st.index, Leaf: l}
 			}
 		}
 	}
-	return joined, nil
+	// An identifier, or an enrolment of one that the history does not name.
+	type peer struct {
+		id    subject.Identifier
+		stray leaf.Hash
+	}
+	of := func(enrolment leaf.Hash) peer {
+		if e := d.enrolments[enrolment]; e != nil {
+			return peer{id: e.Identifier}
+		}
+		return peer{stray: enrolment}
+	}
+	var order []peer
+	joined := make(map[peer]bool)
+	for _, index := range slices.Sorted(maps.Keys(statements)) {
+		l := statements[index]
+		for _, h := range slices.Concat(l.Links, l.Unlinks) {
+			if own[h] {
+				continue
+			}
+			p := of(h)
+			if _, named := joined[p]; !named {
+				order = append(order, p)
+			}
+			joined[p] = len(l.Links) > 0
+		}
+	}
+	var faces []*face
+	for _, p := range order {
+		switch {
+		case !joined[p]:
+		case p.id == subject.Identifier{}:
+			faces = append(faces, d.stray(p.stray, f.id))
+		default:
+			faces = append(faces, d.face(p.id))
+		}
+	}
+	return faces, nil
+}
+
+// stray is a face of which nothing is known but an enrolment, to which an identifier is linked.
+func (d *derivation) stray(enrolment leaf.Hash, by subject.Identifier) *face {
+	if d.strays[enrolment] == nil {
+		d.strays[enrolment] = &face{id: by, enrolments: []*Enrolment{{Leaf: enrolment, Index: -1, Identifier: by}}}
+	}
+	return d.strays[enrolment]
 }
 
 // lacks says which promise is not kept, if any is not.
@@ -554,7 +568,7 @@ func (d *derivation) surplus() error {
 			return fmt.Errorf("identifier %s is neither asked for nor linked to one that is", s.Identifier)
 		}
 		for _, e := range s.Enrolments {
-			if e.Erased && !d.used[e.Leaf] {
+			if e.Erased && d.used[e.Leaf] == nil {
 				return fmt.Errorf("enrolment %s is said to be erased, and is not asked for", text(e.Leaf))
 			}
 		}

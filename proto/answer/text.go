@@ -20,13 +20,12 @@ func (v *Verdict) String() string {
 		b.WriteString("complete: ")
 	}
 	fmt.Fprintf(&b, "%s among entries [%s, %s)", count(len(v.Events), "event"), group(v.From), group(v.To))
-	if v.AsOf.Size > 0 && !v.AsOf.Time.IsZero() {
-		if v.From == 0 && v.To == v.Root.N {
-			b.WriteString(", which contain")
-		} else {
-			fmt.Fprintf(&b, " of the %s that contain", group(v.Root.N))
-		}
-		fmt.Fprintf(&b, " everything published by %s", clock(v.AsOf.Time))
+	switch {
+	case v.By.IsZero():
+	case v.From > 0:
+		fmt.Fprintf(&b, ", which contain everything published after %s and by %s", clock(v.After), clock(v.By))
+	default:
+		fmt.Fprintf(&b, ", which contain everything published by %s", clock(v.By))
 	}
 	if v.Since > 0 {
 		fmt.Fprintf(&b, ", together with the earlier answer on the entries [0, %s)", group(v.Since))
@@ -42,8 +41,11 @@ func (v *Verdict) String() string {
 		}
 		fmt.Fprintf(&b, ", and %s erased at %s%s %s", count(n, "enrolment"), where, list(at), whose)
 	}
-	if !v.Proven {
+	switch {
+	case !v.Proven && len(v.Verifiers) == 0:
 		b.WriteString("; that none is missing is the word of the log's operator alone")
+	case !v.Proven:
+		b.WriteString("; that none is missing fewer say than the trust file asks for")
 	}
 	var cosigned []string
 	for _, c := range v.Checkpoint.Cosignatures {
@@ -122,10 +124,13 @@ func group(n int64) string {
 }
 
 func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
+	switch n {
+	case 0:
+		return "no " + what + "s"
+	case 1:
+		return "1 " + what
 	}
-	return group(int64(n)) + " " + what
+	return group(int64(n)) + " " + what + "s"
 }
 
 // who names witnesses of a policy, whose names are any bytes.

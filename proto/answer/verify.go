@@ -86,6 +86,7 @@ func (h *History) verify(t *policy.Trust, now time.Time) (*Verdict, error) {
 			return nil, &IncompleteError{Promise: fmt.Sprintf("the window begins at entry %d, and the index covers %d entries", v.From, x.Root.N)}
 		}
 	}
+	v.After, v.By = span(moments, v.From, v.To, h.Index.At)
 	// 5. What there is.
 	if err := v.collect(d, moments); err != nil {
 		return nil, err
@@ -105,7 +106,9 @@ func (h *History) moments(t *policy.Trust, top *policy.Verified) ([]Moment, erro
 	var all []Moment
 	last := int64(0)
 	for i, a := range h.Anchors {
-		v, _, err := t.Verify(a.Checkpoint)
+		// The policy is enough: its tree is the beginning of one that all required keys have signed, and when is for
+		// witnesses to say. So a key that the log was given later does not make its past unreadable.
+		v, err := t.Policy.Verify(a.Checkpoint)
 		if err != nil {
 			return nil, fmt.Errorf("archived checkpoint %d: %w", i+1, err)
 		}
@@ -131,6 +134,19 @@ func asOf(moments []Moment, n, at int64) (m Moment) {
 		}
 	}
 	return m
+}
+
+// span returns the times between which all that was published is in [from, to): before from there is only what a quorum
+// vouched for by the first, and what is not below to it did not vouch for by the second.
+func span(moments []Moment, from, to, at int64) (after, by time.Time) {
+	if by = asOf(moments, to, at).Time; from == 0 {
+		return after, by
+	}
+	i := slices.IndexFunc(moments, func(m Moment) bool { return m.Size >= from })
+	if after = moments[i].Time; !after.Before(by) {
+		return time.Time{}, time.Time{}
+	}
+	return after, by
 }
 
 // collect makes events of the lists.
@@ -216,8 +232,8 @@ func (v *Verdict) identify(d *derivation, events map[subject.Identifier]map[leaf
 		}
 		v.Identifiers = append(v.Identifiers, one)
 	}
-	for hash := range d.used {
-		v.Erased = append(v.Erased, *d.enrolments[hash])
+	for _, e := range d.used {
+		v.Erased = append(v.Erased, *e)
 	}
 	slices.SortFunc(v.Erased, func(a, b Enrolment) int {
 		return cmp.Or(cmp.Compare(a.ErasedAt, b.ErasedAt), bytes.Compare(a.Leaf[:], b.Leaf[:]))
@@ -252,46 +268,22 @@ func bounds(moments []Moment, index int64) (after, before time.Time) {
 // open adds the fields that are shown, each held to the digest in its leaf.
 func (v *Verdict) open(fields []Fields) error {
 	for _, f := range fields {
-		if i := slices.IndexFunc(v.Events, func(e Event) bool { return e.Index == f.Index }); i >= 0 && v.Events[i].Leaf != nil {
-			lines, err := seal.OpenLines(v.Events[i].Leaf, f.Lines)
-			if err != nil {
-				return fmt.Errorf("fields of entry %d: %w", f.Index, err)
-			}
-			v.Events[i].Fields = lines
-			continue
+		var err error
+		event, isEvent := slices.BinarySearchFunc(v.Events, f.Index, func(e Event, i int64) int { return cmp.Compare(e.Index, i) })
+		link, isLink := slices.BinarySearchFunc(v.Links, f.Index, func(l Link, i int64) int { return cmp.Compare(l.Index, i) })
+		switch {
+		case isEvent && v.Events[event].Leaf != nil:
+			v.Events[event].Fields, err = seal.OpenLines(v.Events[event].Leaf, f.Lines)
+		case isLink:
+			v.Links[link].Fields, err = seal.OpenStatement(v.Links[link].Leaf, f.Lines)
+		default:
+			err = errors.New("the entry is not given or not part of the answer")
 		}
-		i := slices.IndexFunc(v.Links, func(l Link) bool { return l.Index == f.Index })
-		if i < 0 {
-			return fmt.Errorf("fields of entry %d, which is not given or not part of the answer", f.Index)
-		}
-		lines, err := openLink(v.Links[i].Leaf, f.Lines)
 		if err != nil {
 			return fmt.Errorf("fields of entry %d: %w", f.Index, err)
 		}
-		v.Links[i].Fields = lines
 	}
 	return nil
-}
-
-// openLink is [seal.OpenLines] for a statement of sameness.
-func openLink(l *leaf.Subject, lines []seal.Line) ([]seal.Line, error) {
-	lines = slices.Clone(lines)
-	for i := range lines {
-		switch f := &lines[i]; f.State {
-		case seal.Shown:
-			f.Commitment = seal.Commitment(f.Salt, f.Path, f.Value)
-		case seal.Erased:
-			f.State, f.ErasedAt = seal.Withheld, 0
-		}
-	}
-	digest, err := seal.Digest(lines)
-	if err != nil {
-		return nil, err
-	}
-	if digest != *l.Fields {
-		return nil, errors.New("lines are not the fields that the leaf commits to")
-	}
-	return lines, nil
 }
 
 // fresh holds the verdict to the limits of the trust file.
@@ -339,8 +331,6 @@ func (v *Verdict) continues(old *Verdict) error {
 		return errors.New("the earlier one is not complete, or one of them is of a window")
 	case v.Root.N < old.Root.N:
 		return fmt.Errorf("it covers %d entries, the earlier one %d", v.Root.N, old.Root.N)
-	case v.Proven != old.Proven && !old.Proven:
-		return errors.New("the earlier one was attested by the operator alone")
 	}
 	before := make(map[leaf.Tag]trie.Head)
 	for _, l := range old.Lists {

@@ -14,8 +14,7 @@ import (
 // index and then the differences, uv each.
 //
 //	"c" key u32(c)       append  chunk c of a list: postings 256c to 256c+255, in groups of 32: root of the group's tree, its run
-//	"k" key              put     a list: uv n, roots of the perfect subtrees that make up the n postings, run of recent indexes;
-//	                             if n is 1 the leaf hash of the entry stands in place of the root
+//	"k" key              put     a list: uv n, roots of the perfect subtrees that make up the n postings, run of recent indexes
 //	"l" u64(l)           append  leaf hashes of the entries 64l to 64l+63
 //	"s"                  put     the state, see state.format
 //	"t" key u8(v) u32(t) append  tile t of a list: roots of its perfect subtrees of 256^v postings, number 256t to 256t+255
@@ -85,7 +84,6 @@ func nodeHash(l, r Hash) Hash { return Hash(tlog.NodeHash(tlog.Hash(l), tlog.Has
 type list struct {
 	n      int64
 	tree   tree
-	leaf   Hash    // of the entry, while n is 1
 	recent []int64 // indexes of the n % groupSize last postings; of the last, if that is none
 }
 
@@ -113,21 +111,13 @@ func (l *list) parse(b []byte) error {
 	if l.recent, b, ok = parseRun(l.recent, b, count); !ok || len(b) > 0 {
 		return errRow
 	}
-	if n == 1 {
-		l.leaf = l.tree[0]
-		l.tree[0] = trie.Posting{Index: l.recent[0], Leaf: l.leaf}.Hash()
-	}
 	return nil
 }
 
 func (l *list) format(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(l.n))
-	if l.n == 1 {
-		b = append(b, l.leaf[:]...)
-	} else {
-		for i := range l.tree {
-			b = append(b, l.tree[i][:]...)
-		}
+	for i := range l.tree {
+		b = append(b, l.tree[i][:]...)
 	}
 	return appendRun(b, l.recent)
 }
@@ -144,9 +134,6 @@ func (l *list) add(key Hash, p trie.Posting, batch Batch, buf *buffers) {
 	l.recent = append(l.recent, p.Index)
 	n := l.n
 	l.n++
-	if l.n == 1 {
-		l.leaf = p.Leaf
-	}
 	if l.n%groupSize != 0 {
 		l.tree = l.tree.push(n, p.Hash(), nil)
 		return

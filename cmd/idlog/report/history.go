@@ -51,7 +51,7 @@ type happened struct {
 type identified struct {
 	Identifier string  `json:"identifier"`
 	Asked      bool    `json:"asked"`
-	Events     int     `json:"events"`
+	Events     *int    `json:"events,omitempty"` // where the lists of persons are those that answer
 	Enrolments []int64 `json:"enrolments"`
 	Erased     []int64 `json:"erased,omitempty"`
 }
@@ -99,11 +99,20 @@ func (p *Printer) History(v *answer.Verdict, sum [32]byte) error {
 	}
 	for i := range v.Links {
 		l := &v.Links[i]
-		if err := p.Text("%-7d  %-42s  %s\n", l.Index, "", StatementOf(l.Leaf, l.Fields)); err != nil {
+		if err := p.Text("%-7d  %-41s  %s\n", l.Index, "", StatementOf(l.Leaf, l.Fields)); err != nil {
 			return err
 		}
 	}
-	return p.Text("%s\n", v)
+	return p.Text("%s\n", sentence(v))
+}
+
+// sentence is the verdict, with identifiers as people write them on the command line.
+func sentence(v *answer.Verdict) string {
+	text := v.String()
+	for _, i := range v.Identifiers {
+		text = strings.Replace(text, "\n"+i.Identifier.String()+":", "\n"+Printable(person.Text(i.Identifier))+":", 1)
+	}
+	return text
 }
 
 func (p *Printer) happened(e *answer.Event) error {
@@ -125,7 +134,7 @@ func (p *Printer) happened(e *answer.Event) error {
 	if e.Leaf != nil {
 		source = e.Leaf.Source
 	}
-	line := fmt.Sprintf("%-7d  %-42s  %-12s", e.Index, logged(e), source)
+	line := fmt.Sprintf("%-7d  %-41s  %-12s", e.Index, logged(e), source)
 	if len(e.Fields) > 0 {
 		cell := func(paths ...string) string { return Cell(e.Fields, paths...) }
 		line += fmt.Sprintf("  %-24s  %-14s  %-24s  %s", cell("source.native_type"), cell("outcome.status"),
@@ -164,7 +173,7 @@ func concludedOf(v *answer.Verdict, sum [32]byte) concluded {
 	c := concluded{
 		Verdict: "complete", Proven: v.Proven, Complete: v.Complete, Origin: v.Origin, Size: v.Checkpoint.Checkpoint.Size, From: v.From, To: v.To,
 		Since: v.Since, AsOf: known(v.AsOf.Time), Events: len(v.Events), Lists: []listed{}, Witnesses: Witnesses(v.Checkpoint.Cosignatures),
-		Verifiers: append([]string{}, v.Verifiers...), Trust: hex.EncodeToString(sum[:]), Text: v.String(),
+		Verifiers: append([]string{}, v.Verifiers...), Trust: hex.EncodeToString(sum[:]), Text: sentence(v),
 	}
 	switch {
 	case !v.Complete:
@@ -173,7 +182,10 @@ func concludedOf(v *answer.Verdict, sum [32]byte) concluded {
 		c.Verdict = "operator-attested"
 	}
 	for _, i := range v.Identifiers {
-		one := identified{Identifier: person.Text(i.Identifier), Asked: i.Asked, Events: i.Events, Enrolments: []int64{}}
+		one := identified{Identifier: person.Text(i.Identifier), Asked: i.Asked, Enrolments: []int64{}}
+		if first := v.Asks[0].Kind; first == answer.OfSubject || first == answer.OfActor {
+			one.Events = &i.Events
+		}
 		for _, e := range i.Enrolments {
 			one.Enrolments = append(one.Enrolments, e.Index)
 			if e.Erased {

@@ -118,9 +118,13 @@ func (c *Config) checkLog(at string, l *Log, used map[string]string) error {
 		return c.at(at+"family", "already used by %s; each log has a family of its own", other)
 	}
 	used["family "+l.Family] = at + "family"
-	for _, f := range []struct{ name, value string }{
+	folders := []struct{ name, value string }{
 		{"dir", l.Dir}, {"heads", l.Heads}, {"journal", l.Journal}, {"subjects", l.Subjects},
-	} {
+	}
+	if l.Index.Dir != "" {
+		folders = append(folders, struct{ name, value string }{"index.dir", l.Index.Dir})
+	}
+	for _, f := range folders {
 		if f.value == "" {
 			return c.at(at+f.name, "missing; name a folder")
 		}
@@ -146,7 +150,7 @@ func (c *Config) checkLog(at string, l *Log, used map[string]string) error {
 		name  string
 		value time.Duration
 		most  time.Duration
-	}{{"ack_timeout", l.AckTimeout, time.Minute}, {"min_interval", l.MinInterval, time.Hour}, {"republish", l.Republish, 24 * time.Hour}} {
+	}{{"ack_timeout", l.AckTimeout, time.Minute}, {"min_interval", l.MinInterval, time.Hour}, {"republish", l.Republish, 24 * time.Hour}, {"index.interval", l.Index.Interval, time.Hour}} {
 		if d.value < 0 || d.value > d.most {
 			return c.at(at+d.name, "%v is out of range; use 0s to %v", d.value, d.most)
 		}
@@ -193,7 +197,7 @@ func (c *Config) resolve(dir string) {
 	names := []*string{&c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA}
 	for i := range c.Logs {
 		l := &c.Logs[i]
-		names = append(names, &l.Dir, &l.Heads, &l.Journal, &l.Subjects, &l.Policy, &l.Keys.Ticket, &l.Keys.Master)
+		names = append(names, &l.Dir, &l.Index.Dir, &l.Heads, &l.Journal, &l.Subjects, &l.Policy, &l.Keys.Ticket, &l.Keys.Master)
 		for j := range l.Keys.Log {
 			names = append(names, &l.Keys.Log[j])
 		}

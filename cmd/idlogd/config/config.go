@@ -9,6 +9,7 @@
 package config
 
 import (
+	"path/filepath"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -118,11 +119,32 @@ type Log struct {
 	MinInterval time.Duration `yaml:"min_interval,omitempty"`
 	// Republish an idle log this often, with fresh cosignatures. Keep it below a third of what readers accept as fresh.
 	Republish time.Duration `yaml:"republish,omitempty"`
+	// Index is where entries are found by, with proof that none is left out.
+	Index Index `yaml:"index,omitempty"`
 	// DiskReserve is the free space of each of the log's disks below which nothing more is taken in; reading goes on.
 	// Unless set it is 1GiB, or 5% of a disk of less than 20GiB.
 	DiskReserve Size `yaml:"disk_reserve,omitempty"`
 	// Staging keeps the state of this log out of /readyz.
 	Staging bool `yaml:"staging,omitempty"`
+}
+
+// Index is the verifiable index of a log. What it holds is made again from the log if it is lost.
+type Index struct {
+	// Enabled keeps the index, and logs its roots.
+	Enabled *bool `yaml:"enabled,omitempty"`
+	// Dir is its folder. Unless set it is the folder index in dir.
+	Dir string `yaml:"dir,omitempty"`
+	// Interval is the least time between two roots in the log. One follows an event at once, so this bounds how many there are, and
+	// how far the index may be behind under load.
+	Interval time.Duration `yaml:"interval,omitempty"`
+}
+
+// IndexDir is the folder of the index.
+func (l *Log) IndexDir() string {
+	if l.Index.Dir != "" {
+		return l.Index.Dir
+	}
+	return filepath.Join(l.Dir, "index")
 }
 
 // Keys names key files. Each is refused if others than its owner can read it.
@@ -178,6 +200,11 @@ func (c *Config) withDefaults() {
 		def(&l.TicketDeadline, 24*time.Hour)
 		def(&l.MaxBacklog, 65536)
 		def(&l.Republish, time.Minute)
+		if l.Index.Enabled == nil {
+			yes := true
+			l.Index.Enabled = &yes
+		}
+		def(&l.Index.Interval, time.Second)
 	}
 }
 

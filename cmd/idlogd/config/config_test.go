@@ -43,6 +43,7 @@ func TestConfigIsRead(t *testing.T) {
 		Keys:       config.Keys{Log: []string{"/srv/keys/log.key"}, Ticket: "/srv/keys/ticket.key", Master: "/srv/keys/master.key"},
 		Sources:    []config.Source{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}, Readers: []string{}}},
 		AckTimeout: 10 * time.Second, TicketDeadline: 24 * time.Hour, MaxBacklog: 65536, Republish: time.Minute,
+		Index: config.Index{Enabled: new(true), Interval: time.Second},
 	}}
 	if diff := cmp.Diff(want, c.Logs); diff != "" {
 		t.Errorf("logs differ (-want +got):\n%s", diff)
@@ -76,6 +77,8 @@ func TestConfigIsRefused(t *testing.T) {
 		{"ticket deadline", "    heads: heads\n", "    heads: heads\n    ticket_deadline: 25h\n", "f.yaml:9: logs.0.ticket_deadline: 25h0m0s is out of range"},
 		{"parts of seconds", "    heads: heads\n", "    heads: heads\n    ticket_deadline: 1500ms\n", "f.yaml:9: logs.0.ticket_deadline: 1.5s is out of range"},
 		{"backlog", "    heads: heads\n", "    heads: heads\n    max_backlog: -1\n", "f.yaml:9: logs.0.max_backlog: "},
+		{"index in another folder", "    heads: heads\n", "    heads: heads\n    index: {dir: journal/index}\n", "f.yaml:9: logs.0.index.dir: "},
+		{"index interval", "    heads: heads\n", "    heads: heads\n    index: {interval: 2h}\n", "f.yaml:9: logs.0.index.interval: "},
 		{"source name", "name: okta", "name: Okta", "f.yaml:17: logs.0.sources.0.name: "},
 		{"source twice", "        principals: [local]\n", "        principals: [local]\n      - name: okta\n", "f.yaml:20: logs.0.sources.1.name: \"okta\" is listed twice"},
 		{"empty principal", "principals: [local]", "principals: [\"\"]", "f.yaml:19: logs.0.sources.0.principals.0: "},

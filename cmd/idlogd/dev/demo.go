@@ -94,7 +94,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.line("size", "%d entries: these, the persons in them, and two of its own", now.Checkpoint.Size)
+	d.line("size", "%d entries: these, the persons in them, and the log's own", now.Checkpoint.Size)
 	d.receiptFile = filepath.Join(d.dir, "receipt.idlog-disclosure")
 	if err := saveReceipt(d.receiptFile, first); err != nil {
 		return err

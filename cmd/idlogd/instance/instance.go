@@ -23,8 +23,10 @@ import (
 	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/serve"
 	ilog "idlog/log"
+	"idlog/log/index"
 	"idlog/log/ingest"
 	"idlog/log/journal"
+	"idlog/log/query"
 	"idlog/log/vault"
 )
 
@@ -43,6 +45,8 @@ type Instance struct {
 	Journal *journal.Journal
 	Vault   *vault.Vault
 	Ingest  *ingest.Ingest
+	Index   *index.Index // nil if the log keeps none
+	Query   *query.Query // likewise
 
 	disks *disks
 }
@@ -80,7 +84,9 @@ func create(ctx context.Context, l *config.Log) error {
 	if err := journal.Create(l.Journal); err != nil {
 		return err
 	}
-	in, err := Open(ctx, l, quiet)
+	unindexed := *l
+	unindexed.Index.Enabled = new(false) // there is nothing yet
+	in, err := Open(ctx, &unindexed, quiet)
 	if err != nil {
 		return err
 	}
@@ -127,10 +133,32 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 		TicketKey: ticket, AckTimeout: l.AckTimeout, TicketDeadline: l.TicketDeadline, MaxBacklog: l.MaxBacklog,
 		Room: in.disks.room, Metrics: ingest.NewMetrics(o.Metrics, l.Family),
 	})
+	if err == nil && *l.Index.Enabled {
+		in.Index, err = index.Open(index.Config{
+			Dir: l.IndexDir(), Origin: l.Origin, Log: in.Log, Writer: in.Ingest, Interval: l.Index.Interval, Logger: o.Logger,
+			Metrics: index.NewMetrics(o.Metrics, l.Family),
+		})
+		if err == nil {
+			in.Query, err = in.answering()
+		}
+	}
 	if err == nil && o.Metrics != nil {
 		in.register(o.Metrics)
 	}
 	return in, err
+}
+
+// answering makes what answers questions.
+func (in *Instance) answering() (*query.Query, error) {
+	trusted, err := config.ReadPolicy(in.Conf.Policy)
+	if err != nil {
+		return nil, err
+	}
+	c := query.Config{Family: in.Conf.Family, Index: in.Index, Log: in.Log, Events: in.Ingest, Vault: in.Vault, Policy: trusted}
+	for _, s := range in.Conf.Sources {
+		c.Sources = append(c.Sources, s.Name)
+	}
+	return query.New(c), nil
 }
 
 // secrets reads the keys beside those of the log, and looks whether the stores
@@ -156,12 +184,15 @@ func secrets(l *config.Log) (ticket string, m vault.Master, err error) {
 	return ticket, m, nil
 }
 
-// Run sequences and publishes until ctx ends or either fails.
+// Run sequences, publishes and indexes until ctx ends or one of the first two fails.
 func (in *Instance) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.disks.run(ctx) })
 	g.Go(func() error { return in.Log.Run(ctx) })
 	g.Go(func() error { return in.Ingest.Run(ctx) })
+	if in.Index != nil {
+		g.Go(func() error { in.Index.Run(ctx); return nil })
+	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("running %s: %w", in.Conf.Family, err)
 	}
@@ -171,6 +202,9 @@ func (in *Instance) Run(ctx context.Context) error {
 // Close gives up what Open opened, as far as it came.
 func (in *Instance) Close() error {
 	var err error
+	if in.Index != nil {
+		err = errors.Join(err, in.Index.Close())
+	}
 	if in.Journal != nil {
 		err = errors.Join(err, in.Journal.Close())
 	}

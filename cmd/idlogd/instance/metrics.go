@@ -23,6 +23,11 @@ var (
 	poolLimitByte = gauge("idlog_pool_limit_bytes", "How many of their bytes there may be.")
 	diskFree      = gauge("idlog_disk_free_bytes", "Free space of the disk that a folder of the log is on.", "folder")
 	diskReserve   = gauge("idlog_disk_reserve_bytes", "Free space below which nothing more is taken in.", "folder")
+	indexSize     = gauge("idlog_index_size_entries", "Entries that are in the verifiable index.")
+	indexKeys     = gauge("idlog_index_keys", "Keys of the index.")
+	indexLag      = gauge("idlog_index_lag_entries", "Published entries that no root of the index in the log covers.")
+	indexBehindOf = gauge("idlog_index_lag_seconds", "How long the oldest of them waits.")
+	indexStopped  = gauge("idlog_index_stopped", "1 if the index is stopped; the log goes on.")
 	ready         = gauge("idlog_ready", "1 for each check of /readyz that holds.", "check")
 )
 
@@ -32,7 +37,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{treeSize, integrated, timestamp, age, freshFor, readOnly, pool, poolBytes, poolLimit, poolLimitByte, diskFree, diskReserve, ready} {
+	for _, d := range []*prometheus.Desc{treeSize, integrated, timestamp, age, freshFor, readOnly, pool, poolBytes, poolLimit, poolLimitByte, diskFree, diskReserve, indexSize, indexKeys, indexLag, indexBehindOf, indexStopped, ready} {
 		out <- d
 	}
 }
@@ -61,6 +66,14 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	for _, f := range *in.disks.last.Load() {
 		tell(diskFree, float64(f.Free), f.Name)
 		tell(diskReserve, float64(f.Reserve), f.Name)
+	}
+	if in.Index != nil {
+		s := in.Index.Status()
+		tell(indexSize, float64(s.Size))
+		tell(indexKeys, float64(s.Keys))
+		tell(indexLag, float64(s.Lag))
+		tell(indexBehindOf, s.Behind.Seconds())
+		tell(indexStopped, one(s.Stopped != ""))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

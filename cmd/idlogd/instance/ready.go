@@ -12,14 +12,19 @@ import (
 
 // Check is one thing that must be so for a log to do all that it is for.
 type Check struct {
-	Name   string // checkpoint, quorum, writable, backlog, disk or journal
-	OK     bool
-	Detail string // for people: what is so, and what to do if it is not right
+	Name    string // checkpoint, quorum, writable, backlog, disk, journal or index
+	OK      bool
+	Warning bool   // if it does not hold, the log is ready all the same
+	Detail  string // for people: what is so, and what to do if it is not right
 }
 
 // Checks looks at the log now. It does not wait for anybody but the local disk.
 func (in *Instance) Checks(ctx context.Context, now time.Time) []Check {
-	return []Check{in.checkpoint(now), quorumCheck(in.Log.Witnesses(), now), in.writable(), in.backlog(), in.disk(), in.journal(ctx)}
+	checks := []Check{in.checkpoint(now), quorumCheck(in.Log.Witnesses(), now), in.writable(), in.backlog(), in.disk(), in.journal(ctx)}
+	if in.Index != nil {
+		checks = append(checks, in.index())
+	}
+	return checks
 }
 
 // freshFor is how old the newest checkpoint may be: as readers do, it forgives two republications that failed.
@@ -101,5 +106,20 @@ func (in *Instance) journal(ctx context.Context) Check {
 	rows, _ := in.Journal.Queued()
 	c.OK = true
 	c.Detail = fmt.Sprintf("%d rows wait for a place, all below %d have one", rows, in.Journal.Cursor())
+	return c
+}
+
+// indexBehind is how long an entry may wait for a root of the index.
+const indexBehind = time.Minute
+
+// index is a warning: who writes, and who reads entries, does not need it.
+func (in *Instance) index() Check {
+	s := in.Index.Status()
+	c := Check{Name: "index", Warning: true, OK: s.Stopped == "" && s.Behind <= indexBehind}
+	if s.Stopped != "" {
+		c.Detail = "it is stopped, and the log goes on: " + strings.Join(strings.Fields(s.Stopped), " ")
+	} else {
+		c.Detail = fmt.Sprintf("%d entries indexed, root of %d logged, %d entries behind for %v, at most %v", s.Size, s.Root, s.Lag, s.Behind.Round(time.Millisecond), indexBehind)
+	}
 	return c
 }

@@ -76,7 +76,7 @@ func (a *admin) ready(w http.ResponseWriter, r *http.Request) {
 		for _, c := range in.Checks(ctx, now) {
 			mark := "[+]"
 			switch {
-			case !c.OK && in.Conf.Staging:
+			case !c.OK && (c.Warning || in.Conf.Staging):
 				mark = "[~]" // told, and not counted
 			case !c.OK:
 				mark, status = "[-]", http.StatusServiceUnavailable

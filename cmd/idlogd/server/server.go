@@ -116,6 +116,9 @@ func (s *running) build() (err error) {
 	logs := make([]api.Log, len(s.instances))
 	for i, in := range s.instances {
 		logs[i] = api.Log{Family: in.Conf.Family, Reader: reader{in.Log, in}, Events: in.Ingest}
+		if in.Query != nil {
+			logs[i].Histories = in.Query
+		}
 	}
 	s.api, err = api.New(api.Config{
 		Logs: logs, TLS: s.tls.Config(), Reflection: *s.conf.Reflection, Limits: limits(s.conf.Limits),

@@ -2,6 +2,8 @@
 // c2sp.org/tlog-tiles, and the checkpoint archive beside it.
 //
 //	GET <prefix>/checkpoint        the newest published checkpoint
+//	GET <prefix>/verified/checkpoint
+//	                               the newest that the index verifiers cosigned too
 //	GET <prefix>/tile/...          tiles and entry bundles of the published tree
 //	GET <prefix>/archive/<size>    the published checkpoint of the smallest size
 //	                               that is at least <size>
@@ -31,6 +33,9 @@ import (
 type Log interface {
 	// Published returns the newest published checkpoint, or false.
 	Published() (log.Published, bool)
+	// Verified returns the newest one that is cosigned by the index verifiers too,
+	// or false.
+	Verified() (log.Published, bool)
 	// Resource returns the tile or bundle at a path, as far as it is published,
 	// or fs.ErrNotExist.
 	Resource(ctx context.Context, path string) ([]byte, error)
@@ -77,8 +82,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	size, archive := strings.CutPrefix(path, "archive/")
 	switch {
-	case path == "checkpoint":
-		p, ok := h.log.Published()
+	case path == "checkpoint", path == "verified/checkpoint":
+		newest := h.log.Published
+		if path != "checkpoint" {
+			newest = h.log.Verified
+		}
+		p, ok := newest()
 		if !ok {
 			fail(w, http.StatusNotFound)
 			return

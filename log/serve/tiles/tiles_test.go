@@ -225,7 +225,7 @@ func TestRefusals(t *testing.T) {
 
 func TestNothingPublished(t *testing.T) {
 	url, _ := serve(t, 0)
-	for _, path := range []string{"/log/checkpoint", "/log/tile/0/000", "/log/archive/0"} {
+	for _, path := range []string{"/log/checkpoint", "/log/verified/checkpoint", "/log/tile/0/000", "/log/archive/0"} {
 		if resp, _ := do(t, "GET", url, path, nil); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %d", path, resp.StatusCode)
 		}

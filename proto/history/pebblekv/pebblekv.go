@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"idlog/proto/history"
@@ -23,7 +24,7 @@ func Open(dir string) (history.Store, error) { return open(dir, vfs.Default) }
 func Memory() (history.Store, error) { return open("index", vfs.NewMem()) }
 
 func open(dir string, fs vfs.FS) (history.Store, error) {
-	cache := pebble.NewCache(32 << 20)
+	cache := pebble.NewCache(64 << 20)
 	defer cache.Unref()
 	s := &store{failed: make(chan struct{})}
 	o := &pebble.Options{
@@ -32,7 +33,7 @@ func open(dir string, fs vfs.FS) (history.Store, error) {
 		FS:                 fs,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             quiet{s},
-		MemTableSize:       16 << 20,
+		MemTableSize:       32 << 20,
 		Merger:             pebble.DefaultMerger, // appends
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.fail,
@@ -40,6 +41,12 @@ func open(dir string, fs vfs.FS) (history.Store, error) {
 			DataCorruption: func(i pebble.DataCorruptionInfo) { s.fail(fmt.Errorf("%s is damaged: %w", i.Path, i.Details)) },
 		},
 	}
+	for i := range o.Levels {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // hashes do not compress
+		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, all of which is in the cache
+	}
+	o.L0CompactionThreshold = 2
+	o.Experimental.ReadSamplingMultiplier = -1 // what is read is spread evenly: compacting for it is work for nothing
 	err := s.do(func() (err error) {
 		s.db, err = pebble.Open(dir, o)
 		return err

@@ -44,7 +44,10 @@ type HistoryRequest struct {
 	// answer is of that kind.
 	Strict bool `protobuf:"varint,8,opt,name=strict,proto3" json:"strict,omitempty"`
 	// At most so many archived checkpoints, which say when entries were logged; 0 means 64.
-	Checkpoints   int32 `protobuf:"varint,9,opt,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints int32 `protobuf:"varint,9,opt,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// Wait until the answer speaks of so many entries, root leaves at their end aside: what the caller knows to be there.
+	// After a few seconds, or where the log has no such size, it speaks of as many as it can.
+	Covering      int64 `protobuf:"varint,10,opt,name=covering,proto3" json:"covering,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +141,13 @@ func (x *HistoryRequest) GetStrict() bool {
 func (x *HistoryRequest) GetCheckpoints() int32 {
 	if x != nil {
 		return x.Checkpoints
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetCovering() int64 {
+	if x != nil {
+		return x.Covering
 	}
 	return 0
 }
@@ -671,7 +681,7 @@ var File_idlog_log_v1_query_service_proto protoreflect.FileDescriptor
 
 const file_idlog_log_v1_query_service_proto_rawDesc = "" +
 	"\n" +
-	" idlog/log/v1/query_service.proto\x12\fidlog.log.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x02\n" +
+	" idlog/log/v1/query_service.proto\x12\fidlog.log.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x03\n" +
 	"\x0eHistoryRequest\x12\x1a\n" +
 	"\x03log\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x03log\x121\n" +
 	"\x04asks\x18\x02 \x03(\v2\x11.idlog.log.v1.AskB\n" +
@@ -683,7 +693,9 @@ const file_idlog_log_v1_query_service_proto_rawDesc = "" +
 	"\bdisclose\x18\a \x01(\bR\bdisclose\x12\x16\n" +
 	"\x06strict\x18\b \x01(\bR\x06strict\x12,\n" +
 	"\vcheckpoints\x18\t \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x80\b(\x00R\vcheckpoints\"'\n" +
+	"\xbaH\a\x1a\x05\x18\x80\b(\x00R\vcheckpoints\x12#\n" +
+	"\bcovering\x18\n" +
+	" \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bcovering\"'\n" +
 	"\x0fHistoryResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\xfc\x03\n" +
 	"\x03Ask\x12&\n" +

@@ -1,0 +1,96 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"idlog/proto/checkpoint"
+	"idlog/proto/tile"
+)
+
+// requestTime bounds one request to a log.
+const requestTime = 30 * time.Second
+
+// client takes the caller's transport and lets no redirect lead it elsewhere.
+func client(c *http.Client) *http.Client {
+	if c == nil {
+		c = &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DisableCompression: true, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4,
+			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
+		}}
+	}
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.Jar = nil
+	return &own
+}
+
+// site reads what a log publishes below one URL.
+type site struct {
+	base string
+	http *http.Client
+}
+
+func newSite(base string, c *http.Client) (*site, error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("%q is not a URL like https://log.example/prefix", base)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return nil, fmt.Errorf("%q: a log that is not on this machine needs https", base)
+	}
+	return &site{base: strings.TrimRight(base, "/") + "/", http: c}, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// tile is a tile.Fetch.
+func (s *site) tile(ctx context.Context, path string) ([]byte, error) {
+	return s.get(ctx, path, tile.MaxBundle)
+}
+
+// checkpoint returns the newest checkpoint, not verified.
+func (s *site) checkpoint(ctx context.Context) ([]byte, error) {
+	return s.get(ctx, "checkpoint", checkpoint.MaxNote)
+}
+
+func (s *site) get(ctx context.Context, path string, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	res, err := s.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusGone:
+		return nil, fmt.Errorf("getting %s: %w", s.base+path, fs.ErrNotExist)
+	default:
+		return nil, fmt.Errorf("getting %s: status %d", s.base+path, res.StatusCode)
+	}
+	b, err := io.ReadAll(io.LimitReader(res.Body, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = errors.New("the answer is too large")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("getting %s: %w", s.base+path, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,689 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"idlog/proto/checkpoint"
+	"idlog/proto/history"
+	"idlog/proto/leaf"
+	"idlog/proto/mapfn"
+	"idlog/proto/tile"
+)
+
+const (
+	// chunk is how many entries are read between two looks at what else is wanted.
+	chunk = 16 * tile.Width
+	// hold is how many entries that were read may wait before they are indexed,
+	// and half of it how many wait at least: a root leaf speaks of the entries
+	// before one of them, or the index has to go back.
+	hold = 64 << 10
+	// maxRewind is how many entries the index goes back for a root leaf; for one
+	// that speaks of an older size it is built again. For a preview, which anybody
+	// may ask for, it goes back less.
+	maxRewind   = 256 << 10
+	maxLookBack = 16 << 10
+	// maxStates is how many revisions of the index are remembered.
+	maxStates = 1024
+
+	retryMin = 100 * time.Millisecond
+	retryMax = 10 * time.Second
+	pollMin  = 100 * time.Millisecond
+)
+
+// errLongPast says that the index has gone on too far from a size to go back.
+var errLongPast = errors.New("the size is long past")
+
+// signedTree is a checkpoint with the signatures of its log that were verified.
+type signedTree struct {
+	checkpoint.Checkpoint
+	note []byte // nil: there is none
+}
+
+// A follower follows one log.
+type follower struct {
+	v           *Verifier
+	origin, url string
+
+	// Guarded by Verifier.mu.
+	gone   bool
+	stop   context.CancelFunc // nil before it was started
+	before <-chan struct{}    // if not nil, closed when the one before has closed the index
+	done   chan struct{}      // closed at the end of run
+
+	previews chan preview
+	wake     chan struct{} // there is something newer, or something is wanted
+
+	mu      sync.Mutex    // guards what follows
+	changed chan struct{} // closed and replaced when read grows, or the log is refused
+	waiting int
+	newest  signedTree // that was offered; read up to it after target
+	target  signedTree // is read under; its log is the one that was read before
+	read    int64      // entries that were judged, all below a target
+	indexed int64
+	want    int64 // a size that somebody asks for
+	problem string
+
+	reading reading // owned by run
+}
+
+// reading is what a follower has in hand.
+type reading struct {
+	site    *site
+	index   *history.Index
+	pending []history.Entry // those read beyond the index
+	size    int64           // of what was read: the index and pending
+	tree    *compact.Range  // over what was read; nil before the first target
+	reader  *tile.Reader    // under the target; nil before it was found to continue the tree
+	last    *rootAt         // the last root leaf, nil before the first
+	// states are revisions by size, as many as there are in order, oldest first;
+	// stops are sizes at which the index must stop on its way.
+	states map[int64]history.State
+	order  []int64
+	stops  map[int64]bool
+	// doubted are sizes whose root leaf was found false once: the index was built
+	// again, and the next time counts.
+	doubted map[int64]bool
+}
+
+// rootAt is a root leaf and its index.
+type rootAt struct {
+	*leaf.Root
+	at int64
+}
+
+// preview asks the owner of the index for the root of a size.
+type preview struct {
+	size  int64
+	reply chan<- previewed // has room for one
+}
+
+type previewed struct {
+	root *leaf.Root
+	err  error
+}
+
+func (v *Verifier) newFollower(origin, url string) *follower {
+	return &follower{
+		v: v, origin: origin, url: url, done: make(chan struct{}),
+		previews: make(chan preview), wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		reading: reading{states: make(map[int64]history.State), stops: make(map[int64]bool), doubted: make(map[int64]bool)},
+	}
+}
+
+// offer tells of a checkpoint whose signature was verified.
+func (f *follower) offer(c checkpoint.Checkpoint, note []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c.Size > f.newest.Size {
+		f.newest = signedTree{c, note}
+		f.poke()
+	}
+}
+
+// wanted tells that somebody wants to know of a size.
+func (f *follower) wanted(n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n > f.want {
+		f.want = n
+		f.poke()
+	}
+}
+
+func (f *follower) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// await waits for a moment until done, which is called with mu held, is true.
+func (f *follower) await(ctx context.Context, done func() bool) bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting++
+	defer func() { f.waiting-- }()
+	for !done() {
+		if f.waiting > maxWaiting || f.v.cfg.Store.Refusal(f.origin) != "" {
+			return false
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		var late bool
+		select {
+		case <-changed:
+		case <-timer.C:
+			late = true
+		case <-f.done:
+			late = true
+		case <-ctx.Done():
+			late = true
+		}
+		f.mu.Lock()
+		if late {
+			return done()
+		}
+	}
+	return true
+}
+
+// behind says how far a size is away.
+func (f *follower) behind(n int64) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.problem != "" {
+		return fmt.Sprintf("%d of %d entries are verified; %s", f.read, n, f.problem)
+	}
+	return fmt.Sprintf("%d of %d entries are verified", f.read, n)
+}
+
+// preview returns the root leaf that this verifier would make for a size. An error
+// that is not errLongPast may be another one later.
+func (f *follower) preview(ctx context.Context, n int64) (*leaf.Root, error) {
+	reply := make(chan previewed, 1)
+	select {
+	case f.previews <- preview{n, reply}:
+	case <-f.done:
+		return nil, errors.New("the log is not followed now")
+	case <-ctx.Done():
+		return nil, errors.New("the verifier is busy")
+	}
+	select {
+	case p := <-reply:
+		return p.root, p.err
+	case <-f.done:
+		return nil, errors.New("the log is not followed now")
+	case <-ctx.Done():
+		return nil, errors.New("the verifier is busy")
+	}
+}
+
+// run follows the log until ctx ends. What fails is tried again, and said by the
+// status meanwhile.
+func (f *follower) run(ctx context.Context) {
+	defer close(f.done)
+	if f.url == "" || f.v.cfg.Store.Refusal(f.origin) != "" {
+		return
+	}
+	var err error
+	if f.reading.site, err = newSite(f.url, f.v.cfg.HTTP); err != nil {
+		f.troubled(fmt.Errorf("the log cannot be read: %w", err))
+		return
+	}
+	defer func() {
+		if err := f.closeIndex(); err != nil {
+			f.v.cfg.Logger.Error("closing an index", "log", f.origin, "err", err)
+		}
+	}()
+	next := time.NewTimer(0) // when to poll, or to go on reading
+	defer next.Stop()
+	retry := retryMin
+	var polled time.Time
+	for ctx.Err() == nil && f.v.cfg.Store.Refusal(f.origin) == "" {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-f.previews:
+			root, err := f.look(ctx, p.size)
+			p.reply <- previewed{root, err}
+			if index := f.indexFailed(err); index != nil {
+				f.troubled(index)
+			}
+			continue
+		case <-f.wake:
+			if retry > retryMin {
+				continue // it fails; the timer says when to try again
+			}
+		case <-next.C:
+		}
+		behind, err := f.step(ctx, &polled)
+		switch {
+		case err == nil:
+			f.troubled(nil)
+			retry = retryMin
+			next.Reset(f.pause(behind, polled))
+		case ctx.Err() == nil:
+			f.troubled(errors.Join(err, f.indexFailed(err)))
+			next.Reset(retry)
+			retry = min(2*retry, retryMax)
+		}
+	}
+}
+
+// pause is how long there is nothing to do unless something comes.
+func (f *follower) pause(behind bool, polled time.Time) time.Duration {
+	if behind {
+		return 0
+	}
+	return max(0, time.Until(polled.Add(f.pollEvery())))
+}
+
+// pollEvery is how often to poll: more often while somebody asks for a size that is
+// not known.
+func (f *follower) pollEvery() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.want > f.newest.Size {
+		return min(f.v.cfg.Poll, pollMin)
+	}
+	return f.v.cfg.Poll
+}
+
+// step reads on, and polls when it is time. It reports whether there is
+// more to read.
+func (f *follower) step(ctx context.Context, polled *time.Time) (behind bool, err error) {
+	r := &f.reading
+	if r.index == nil {
+		if err := f.openIndex(); err != nil {
+			return false, err
+		}
+	}
+	if time.Since(*polled) >= f.pollEvery() {
+		// Also while there is enough to read: tiles of an older size may be gone.
+		*polled = time.Now()
+		if err := f.poll(ctx); err != nil {
+			return false, err
+		}
+	}
+	if r.reader == nil || r.size >= f.target.Size {
+		if !f.hasNewer() {
+			return false, nil
+		}
+		if err := f.begin(ctx); err != nil {
+			return false, err
+		}
+	}
+	err = f.readOn(ctx)
+	if err != nil && f.hasNewer() {
+		r.reader = nil // its tiles may be gone: read on under the newest
+	}
+	return r.reader == nil || r.size < f.target.Size || f.hasNewer(), err
+}
+
+// hasNewer reports whether a checkpoint beyond the target is known.
+func (f *follower) hasNewer() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newest.note != nil && (f.target.note == nil || f.newest.Size > f.target.Size || f.reading.reader == nil)
+}
+
+func (f *follower) poll(ctx context.Context) error {
+	note, err := f.reading.site.checkpoint(ctx)
+	if err != nil {
+		return fmt.Errorf("polling: %w", err)
+	}
+	c, signed, err := f.v.open(f.origin, note)
+	if err != nil {
+		return fmt.Errorf("polling %s: %w", f.url, err)
+	}
+	f.offer(c, signed)
+	return nil
+}
+
+var ranges = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+
+// begin makes the newest checkpoint the target, if its tree continues what was
+// read.
+func (f *follower) begin(ctx context.Context) error {
+	r := &f.reading
+	f.mu.Lock()
+	next := f.newest
+	f.mu.Unlock()
+	if next.Size < r.size {
+		f.forget(next)
+		return fmt.Errorf("the log shows a tree of size %d, and %d entries were read before", next.Size, r.size)
+	}
+	reader := tile.NewReader(next.Checkpoint, r.site.tile)
+	root, err := reader.Root(ctx, r.size)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	before := f.target
+	f.mu.Unlock()
+	continues := root == f.root()
+	if latest := f.v.cfg.Store.Latest(f.origin); before.note == nil && latest != nil && latest.Size <= next.Size {
+		// After a start we may have read less than we have cosigned.
+		before = signedTree{checkpoint.Checkpoint{Origin: f.origin, Size: latest.Size, Root: latest.Root}, latest.Note}
+		if root, err = reader.Root(ctx, latest.Size); err != nil {
+			return err
+		}
+		continues = continues && root == latest.Root
+	}
+	if !continues {
+		f.forget(next)
+		f.accuseFork(ctx, before, next, reader)
+		return fmt.Errorf("the log shows a tree of size %d that does not continue what was read and cosigned before", next.Size)
+	}
+	if r.tree == nil {
+		if err := f.restore(ctx, reader); err != nil {
+			return err
+		}
+	}
+	r.reader = reader
+	f.mu.Lock()
+	f.target = next
+	f.mu.Unlock()
+	f.progressed()
+	return nil
+}
+
+// forget takes back an offer that cannot be.
+func (f *follower) forget(t signedTree) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.newest.Size == t.Size {
+		f.newest = f.target
+	}
+}
+
+// root is the root of what was read.
+func (f *follower) root() [32]byte {
+	r := &f.reading
+	if r.tree == nil {
+		return r.index.State().LogRoot
+	}
+	root, err := r.tree.GetRootHash(nil)
+	if err != nil {
+		panic(err) // the range begins at 0
+	}
+	if root == nil {
+		return [32]byte(rfc6962.DefaultHasher.EmptyRoot())
+	}
+	return [32]byte(root)
+}
+
+// restore finds what a start does not have: the tree below the index, and the last
+// root leaf in it.
+func (f *follower) restore(ctx context.Context, reader *tile.Reader) error {
+	r := &f.reading
+	var peaks [][]byte
+	if r.size > 0 {
+		hashes, err := reader.Ranges(ctx, r.size)
+		if err != nil {
+			return err
+		}
+		for _, h := range hashes[:bits.OnesCount64(uint64(r.size))] {
+			peaks = append(peaks, append([]byte(nil), h[:]...))
+		}
+	}
+	tree, err := ranges.NewRange(0, uint64(r.size), peaks)
+	if err != nil {
+		return fmt.Errorf("restoring the tree: %w", err)
+	}
+	view := r.index.View()
+	defer view.Close()
+	key := mapfn.Key(mapfn.Root, mapfn.None)
+	_, head, err := view.Find(key)
+	if err != nil {
+		return err
+	}
+	if head.N > 0 {
+		page, err := view.Page(key, head.N-1, 1)
+		if err != nil {
+			return err
+		}
+		at := page.Postings[0].Index
+		e, err := reader.Entry(ctx, at)
+		if err != nil {
+			return err
+		}
+		l, err := leaf.Parse(e.Data)
+		root, ok := l.(*leaf.Root)
+		if err != nil || !ok {
+			return fmt.Errorf("entry %d is indexed as a root leaf and is none: %w", at, history.ErrDamaged)
+		}
+		r.last = &rootAt{root, at}
+	}
+	r.tree = tree
+	return nil
+}
+
+// readOn reads and judges one chunk of entries under the target, and indexes what
+// has waited long enough.
+func (f *follower) readOn(ctx context.Context) error {
+	r := &f.reading
+	end := min(f.target.Size, (r.size/tile.Width)*tile.Width+chunk)
+	for e, err := range r.reader.Entries(ctx, r.size, end) {
+		if err != nil {
+			return err
+		}
+		l, err := leaf.Parse(e.Data)
+		if err != nil {
+			l = nil // no leaf of ours
+		}
+		if root, ok := l.(*leaf.Root); ok {
+			if err := f.judge(ctx, &rootAt{root, e.Index}, e.Data); err != nil {
+				return err
+			}
+		}
+		if err := r.tree.Append(e.Hash[:], nil); err != nil {
+			return fmt.Errorf("adding entry %d: %w", e.Index, err)
+		}
+		r.pending = append(r.pending, history.Entry{Leaf: e.Hash, Keys: mapfn.Of(l)})
+		r.size++
+	}
+	if len(r.pending) > f.v.hold {
+		if err := f.advance(r.size - int64(f.v.hold/2)); err != nil {
+			return err
+		}
+	}
+	f.progressed()
+	return nil
+}
+
+// progressed shows what was read to those who wait. What was judged before an index
+// was lost stays judged.
+func (f *follower) progressed() {
+	r := &f.reading
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.indexed = r.index.Size()
+	if r.size > f.read {
+		f.read = r.size
+		f.notify()
+	}
+}
+
+// notify wakes those who wait; mu is held.
+func (f *follower) notify() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// troubled says why reading does not go on, nil that it does.
+func (f *follower) troubled(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := ""
+	if err != nil {
+		now = err.Error()
+	}
+	if now != f.problem && now != "" {
+		f.v.cfg.Logger.Warn("the index of a log is not verified", "log", f.origin, "err", err)
+	} else if now == "" && f.problem != "" {
+		f.v.cfg.Logger.Info("a log is read again", "log", f.origin)
+	}
+	f.problem = now
+}
+
+// advance indexes what was read up to a size, in revisions that stop where they
+// must.
+func (f *follower) advance(to int64) error {
+	r := &f.reading
+	for from := r.index.Size(); from < to; from = r.index.Size() {
+		stop := to
+		for s := range r.stops {
+			if s > from && s < stop {
+				stop = s
+			}
+		}
+		// If we die here, or the revision is lost, the entries are read and judged
+		// again.
+		if err := r.index.Append(r.pending[:stop-from]); err != nil {
+			return &indexError{err}
+		}
+		r.pending = r.pending[stop-from:]
+		f.remember(r.index.State())
+	}
+	if len(r.pending) == 0 {
+		r.pending = nil // let go of what stood before
+	}
+	return nil
+}
+
+// remember keeps a revision, and lets the oldest go that no stop asks for.
+func (f *follower) remember(s history.State) {
+	r := &f.reading
+	if _, again := r.states[s.Size]; !again {
+		r.order = append(r.order, s.Size)
+	}
+	r.states[s.Size] = s
+	for len(r.order) > maxStates {
+		if old := r.order[0]; !r.stops[old] {
+			delete(r.states, old)
+		}
+		r.order = r.order[1:]
+	}
+}
+
+// stateAt returns the revision of a size that was read. Where the index is beyond
+// it, it goes back by at most most entries, else errLongPast.
+func (f *follower) stateAt(ctx context.Context, n, most int64) (history.State, error) {
+	r := &f.reading
+	if n > r.size {
+		return history.State{}, fmt.Errorf("%d of %d entries are read", r.size, n)
+	}
+	if n > r.index.Size() {
+		if err := f.advance(n); err != nil {
+			return history.State{}, err
+		}
+	}
+	if n == r.index.Size() {
+		f.remember(r.index.State())
+	}
+	if s, ok := r.states[n]; ok {
+		return s, nil
+	}
+	if r.index.Size()-n > most {
+		return history.State{}, errLongPast
+	}
+	s := history.State{Size: n}
+	var err error
+	if s.LogRoot, err = r.reader.Root(ctx, n); err != nil {
+		return s, err
+	}
+	view := r.index.View()
+	defer view.Close()
+	var keys []leaf.Hash
+	for e, err := range r.reader.Entries(ctx, n, view.State().Size) {
+		if err != nil {
+			return s, err
+		}
+		keys = append(keys, mapfn.OfEntry(e.Data)...)
+	}
+	if s.Keys, s.MapRoot, err = rewind(view, n, keys); err != nil {
+		return s, &indexError{err}
+	}
+	f.remember(s)
+	return s, nil
+}
+
+// look makes the root leaf of a size, for a preview.
+func (f *follower) look(ctx context.Context, n int64) (*leaf.Root, error) {
+	if f.reading.index == nil || f.reading.reader == nil {
+		return nil, errors.New("the log is not read yet")
+	}
+	s, err := f.stateAt(ctx, n, maxLookBack)
+	if err != nil {
+		return nil, err
+	}
+	f.progressed()
+	return f.rootOf(s), nil
+}
+
+func (f *follower) rootOf(s history.State) *leaf.Root {
+	return &leaf.Root{Origin: f.origin, N: s.Size, LogRoot: s.LogRoot, MapFn: leaf.MapFn, Keys: s.Keys, MapRoot: s.MapRoot}
+}
+
+// An indexError is one of the index: it is opened again before it is used.
+type indexError struct{ err error }
+
+func (e *indexError) Error() string { return e.err.Error() }
+func (e *indexError) Unwrap() error { return e.err }
+
+// indexFailed closes an index that failed, and removes one that is damaged: the
+// next step opens what is there then.
+func (f *follower) indexFailed(err error) error {
+	if _, ok := errors.AsType[*indexError](err); !ok && !errors.Is(err, history.ErrDamaged) {
+		return nil
+	}
+	closed := f.closeIndex()
+	if !errors.Is(err, history.ErrDamaged) {
+		return errors.Join(err, closed)
+	}
+	f.v.cfg.Logger.Error("an index is damaged and is built again", "log", f.origin, "dir", f.dir(), "err", err)
+	return os.RemoveAll(f.dir())
+}
+
+// openIndex opens the index, or begins it.
+func (f *follower) openIndex() error {
+	r := &f.reading
+	if err := os.MkdirAll(filepath.Dir(f.dir()), 0o700); err != nil {
+		return fmt.Errorf("making the folder of an index: %w", err)
+	}
+	store, err := f.v.cfg.Open(f.dir())
+	if err != nil {
+		return err
+	}
+	if r.index, err = history.Open(store, history.Config{}); err != nil {
+		r.index = nil
+		return errors.Join(err, store.Close())
+	}
+	r.size, r.pending, r.tree, r.reader, r.last = r.index.Size(), nil, nil, nil, nil
+	f.mu.Lock()
+	f.indexed = r.size
+	f.mu.Unlock()
+	return nil
+}
+
+// closeIndex makes what was indexed durable, so that the next start has less to
+// read.
+func (f *follower) closeIndex() error {
+	r := &f.reading
+	if r.index == nil {
+		return nil
+	}
+	x := r.index
+	r.index, r.reader = nil, nil
+	return x.Close()
+}
+
+// rebuild begins the index anew, to stop at a size on its way.
+func (f *follower) rebuild(n int64, why string) error {
+	f.v.cfg.Logger.Warn("an index is built again", "log", f.origin, "size", n, "reason", why)
+	f.reading.stops[n] = true
+	if err := f.closeIndex(); err != nil {
+		return fmt.Errorf("closing the index: %w", err)
+	}
+	if err := os.RemoveAll(f.dir()); err != nil {
+		return fmt.Errorf("removing the index: %w", err)
+	}
+	delete(f.reading.states, n)
+	return errRebuilt
+}
+
+// errRebuilt ends a step after which the log is read from its beginning.
+var errRebuilt = errors.New("the index is built again")
