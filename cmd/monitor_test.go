@@ -273,3 +273,74 @@ func TestMonitorSeveral(t *testing.T) {
 		t.Errorf("the next start said %s", out)
 	}
 }
+
+// TestMonitorIndexKilled kills the monitor with SIGKILL, again and again, while it computes the index of a log that grows.
+// Whatever its store has lost or kept, it goes on and finds nothing false, until a root leaf leaves an entry out.
+func TestMonitorIndexKilled(t *testing.T) {
+	l := newLyingLog(t, "log.example/id")
+	state := filepath.Join(l.dir, "state", "monitor", "log.example%2Fid%2F1", "index", "state")
+	compared := func(root int64) func() (bool, error) {
+		return func() (bool, error) {
+			b, err := os.ReadFile(state)
+			if errors.Is(err, fs.ErrNotExist) {
+				return false, nil
+			}
+			return strings.Contains(string(b), fmt.Sprintf("\nlast %d\n", root)), err
+		}
+	}
+	enrol := func(n int) {
+		for range n {
+			i := len(l.log.Leaves)
+			commit, etag := leaf.HashOf(fmt.Append(nil, "commit", i)), leaf.HashOf(fmt.Append(nil, "etag", i/3))
+			l.append(&leaf.Subject{Log: "log.example/id", Received: time.Now().Unix(), Keys: 1, Commit: &commit, Etags: []leaf.Hash{etag}})
+		}
+	}
+	at := int64(0)
+	for round := range 6 {
+		running := l.monitor("--index")
+		if err := running.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			enrol(50)
+			at = l.log.AppendRoot(int64(len(l.log.Leaves)-round), time.Now().UnixMilli())
+			l.show(l.log)
+			if round%2 == 0 { // else it is killed wherever it is
+				if err := until(compared(at)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		running.Process.Kill()
+		running.Wait()
+		if round == 3 { // and what is lost with the machine
+			if err := os.RemoveAll(filepath.Join(filepath.Dir(state), "store")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if out := l.exits(0, l.monitor("--index", "--once")); strings.Contains(out, "bad-root") || strings.Contains(out, "fault") {
+		t.Errorf("it said %s", out)
+	}
+	if done, err := compared(at)(); !done || err != nil {
+		t.Errorf("the last root leaf, at %d, was not compared: %v", at, err)
+	}
+
+	enrol(5)
+	size := len(l.log.Leaves)
+	left := prototest.IndexOf(append(append([][]byte{}, l.log.Leaves[:size-3]...), []byte("no leaf\n"), l.log.Leaves[size-2], l.log.Leaves[size-1]))
+	lie, truth := left.Root(l.log.Origin, time.Now().UnixMilli()), prototest.IndexOf(l.log.Leaves).Root(l.log.Origin, 0)
+	lie.LogRoot = truth.LogRoot
+	l.append(lie)
+	l.show(l.log)
+	out := l.exits(3, l.monitor("--index"))
+	if !strings.Contains(out, fmt.Sprintf("  contradiction  bad-root  log.example/id/1  the root leaf at entry %d is false: ", size)) {
+		t.Errorf("it said %s", out)
+	}
+	if out := l.exits(0, l.command("verify", l.last().Evidence)); !strings.Contains(out, "has another root than its accuser came to") {
+		t.Errorf("verify said %s", out)
+	}
+	if out := l.exits(3, l.monitor("--index", "--once")); !strings.Contains(out, "not followed since") {
+		t.Errorf("the next start said %s", out)
+	}
+}
