@@ -27,6 +27,7 @@ import (
 	"idlog/log/ingest"
 	"idlog/log/journal"
 	"idlog/log/vault"
+	"idlog/proto/policy"
 )
 
 // Quiet sends what the log's engine prints of its own, to standard error and in
@@ -101,8 +102,12 @@ func logConfig(l *config.Log, o Options) (ilog.Config, error) {
 	if err != nil {
 		return ilog.Config{}, err
 	}
+	verifiers, err := l.ReadVerifiers()
+	if err != nil {
+		return ilog.Config{}, err
+	}
 	return ilog.Config{
-		Dir: l.Dir, Heads: l.Heads, Origin: l.Origin, Signers: signers, VKeys: vkeys, Policy: trusted,
+		Dir: l.Dir, Heads: l.Heads, Origin: l.Origin, Signers: signers, VKeys: vkeys, Policy: trusted, Verifiers: verifiers,
 		MinInterval: l.MinInterval, Republish: l.Republish, WithoutWitness: o.WithoutWitness, Logger: o.Logger,
 		Metrics: ilog.NewMetrics(o.Metrics, l.Family),
 	}, nil
@@ -132,10 +137,21 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 		Room: in.disks.room, Metrics: ingest.NewMetrics(o.Metrics, l.Family),
 	})
 	if err == nil && *l.Index.Enabled {
-		in.Index, err = index.Open(index.Config{
+		conf := index.Config{
 			Dir: l.IndexDir(), Origin: l.Origin, Log: in.Log, Writer: in.Ingest, Interval: l.Index.Interval, Logger: o.Logger,
 			Metrics: index.NewMetrics(o.Metrics, l.Family),
-		})
+		}
+		var verifiers *policy.Policy
+		if verifiers, err = l.ReadVerifiers(); err != nil {
+			return in, err
+		}
+		if verifiers != nil {
+			conf.Answering = in.Log.Verified
+			for _, w := range verifiers.Witnesses {
+				conf.Verifiers = append(conf.Verifiers, index.Verifier{Name: w.Name, URL: w.URL})
+			}
+		}
+		in.Index, err = index.Open(conf)
 	}
 	if err == nil && o.Metrics != nil {
 		in.register(o.Metrics)
