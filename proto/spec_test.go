@@ -48,6 +48,7 @@ var outside = map[string]string{
 	"serve":   "../log/serve",
 	"source":  "../log/source",
 	"trust":   "../client/trust",
+	"verify":  "../witness/verify",
 	"witness": "../witness",
 }
 

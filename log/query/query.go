@@ -43,6 +43,7 @@ const (
 	anchorsDefault = 64              // archived checkpoints
 	maxFields      = 48 << 20        // bytes of disclosed fields
 	patience       = 5 * time.Second // for the index to come to what a caller knows
+	again          = 50 * time.Millisecond
 )
 
 // Index is the index of the log, as *index.Index is.
@@ -136,38 +137,32 @@ func (q *Query) History(ctx context.Context, principal string, req *logv1.Histor
 
 // basis returns what an answer rests on, which speaks of size entries if it comes to that in time. The caller closes it.
 func (q *Query) basis(ctx context.Context, size int64) (*index.Answer, error) {
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		// The checkpoint first: what comes after it wakes us.
+	for until := time.Now().Add(patience); ; {
 		p, _ := q.cfg.Log.Published()
 		basis, ok := q.cfg.Index.Answering()
+		late := time.Now().After(until)
 		if ok {
 			covers, err := q.covers(ctx, basis, min(size, p.Size))
-			if covers {
+			if covers || err == nil && late {
 				return basis, nil
 			}
-			if err != nil {
-				return nil, fmt.Errorf("answering: %w", errors.Join(err, basis.Close()))
+			if err = errors.Join(err, basis.Close()); err != nil {
+				return nil, fmt.Errorf("answering: %w", err)
 			}
-		} else if size == 0 {
+		} else if late || size == 0 {
 			return nil, refuse(logv1.Reason_REASON_NOT_FOUND, "", "the index has no answers yet, or is stopped")
 		}
-		if _, err := q.cfg.Log.Next(waiting, p.Note); err == nil {
-			if ok {
-				_ = basis.Close() // is nil
-			}
-			continue
+		// A new checkpoint wakes us; that verifiers have cosigned an older one does not.
+		waiting, cancel := context.WithTimeout(ctx, again)
+		_, err := q.cfg.Log.Next(waiting, p.Note)
+		over := waiting.Err() != nil
+		cancel()
+		if err != nil && !over {
+			until = time.Time{} // the log publishes no more
 		}
-		switch {
-		case ctx.Err() != nil && ok:
-			return nil, errors.Join(ctx.Err(), basis.Close())
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil, ctx.Err()
-		case ok:
-			return basis, nil
 		}
-		size = 0
 	}
 }
 

@@ -150,7 +150,7 @@ func (c *Config) checkLog(at string, l *Log, used map[string]string) error {
 		name  string
 		value time.Duration
 		most  time.Duration
-	}{{"ack_timeout", l.AckTimeout, time.Minute}, {"min_interval", l.MinInterval, time.Hour}, {"republish", l.Republish, 24 * time.Hour}, {"index.interval", l.Index.Interval, time.Hour}} {
+	}{{"ack_timeout", l.AckTimeout, time.Minute}, {"min_interval", l.MinInterval, time.Hour}, {"republish", l.Republish, 24 * time.Hour}, {"max_verified_lag", l.MaxVerifiedLag, 24 * time.Hour}, {"index.interval", l.Index.Interval, time.Hour}} {
 		if d.value < 0 || d.value > d.most {
 			return c.at(at+d.name, "%v is out of range; use 0s to %v", d.value, d.most)
 		}
@@ -189,7 +189,7 @@ func (c *Config) checkSources(at string, sources []Source) error {
 // fileKeys are the settings that name a file or a folder.
 var fileKeys = map[string]bool{
 	"cert": true, "key": true, "client_ca": true, "dir": true, "heads": true, "journal": true, "subjects": true, "policy": true,
-	"ticket": true, "master": true,
+	"verifiers": true, "ticket": true, "master": true,
 }
 
 // resolve makes every file name independent of where the process stands.
@@ -197,7 +197,7 @@ func (c *Config) resolve(dir string) {
 	names := []*string{&c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA}
 	for i := range c.Logs {
 		l := &c.Logs[i]
-		names = append(names, &l.Dir, &l.Index.Dir, &l.Heads, &l.Journal, &l.Subjects, &l.Policy, &l.Keys.Ticket, &l.Keys.Master)
+		names = append(names, &l.Dir, &l.Index.Dir, &l.Heads, &l.Journal, &l.Subjects, &l.Policy, &l.Verifiers, &l.Keys.Ticket, &l.Keys.Master)
 		for j := range l.Keys.Log {
 			names = append(names, &l.Keys.Log[j])
 		}

@@ -107,6 +107,11 @@ type Log struct {
 	Keys Keys `yaml:"keys"`
 	// Policy is the tlog-policy file with this log's keys, its witnesses and their quorum.
 	Policy string `yaml:"policy"`
+	// Verifiers is a tlog-policy file with the cosigners that verify the index and their quorum, apart from the witnesses in
+	// policy: nothing that is published waits for them, and the index asks them before it logs a root.
+	Verifiers string `yaml:"verifiers,omitempty"`
+	// MaxVerifiedLag is how long something may be published that the verifiers have not cosigned before that is a warning.
+	MaxVerifiedLag time.Duration `yaml:"max_verified_lag,omitempty"`
 	// Sources that may write. A source that is new here gets its tag keys at the next start.
 	Sources []Source `yaml:"sources"`
 	// AckTimeout is how long a call waits for the witness quorum before it is given a ticket.
@@ -200,6 +205,7 @@ func (c *Config) withDefaults() {
 		def(&l.TicketDeadline, 24*time.Hour)
 		def(&l.MaxBacklog, 65536)
 		def(&l.Republish, time.Minute)
+		def(&l.MaxVerifiedLag, time.Minute)
 		if l.Index.Enabled == nil {
 			yes := true
 			l.Index.Enabled = &yes

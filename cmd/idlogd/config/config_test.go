@@ -42,7 +42,7 @@ func TestConfigIsRead(t *testing.T) {
 		Policy:     "/srv/policy.tlog-policy",
 		Keys:       config.Keys{Log: []string{"/srv/keys/log.key"}, Ticket: "/srv/keys/ticket.key", Master: "/srv/keys/master.key"},
 		Sources:    []config.Source{{Name: "okta", Issuer: "https://acme.okta.com", Principals: []string{"local"}, Readers: []string{}}},
-		AckTimeout: 10 * time.Second, TicketDeadline: 24 * time.Hour, MaxBacklog: 65536, Republish: time.Minute,
+		AckTimeout: 10 * time.Second, TicketDeadline: 24 * time.Hour, MaxBacklog: 65536, Republish: time.Minute, MaxVerifiedLag: time.Minute,
 		Index: config.Index{Enabled: new(true), Interval: time.Second},
 	}}
 	if diff := cmp.Diff(want, c.Logs); diff != "" {
@@ -79,6 +79,7 @@ func TestConfigIsRefused(t *testing.T) {
 		{"backlog", "    heads: heads\n", "    heads: heads\n    max_backlog: -1\n", "f.yaml:9: logs.0.max_backlog: "},
 		{"index in another folder", "    heads: heads\n", "    heads: heads\n    index: {dir: journal/index}\n", "f.yaml:9: logs.0.index.dir: "},
 		{"index interval", "    heads: heads\n", "    heads: heads\n    index: {interval: 2h}\n", "f.yaml:9: logs.0.index.interval: "},
+		{"verified lag", "    heads: heads\n", "    heads: heads\n    max_verified_lag: 25h\n", "f.yaml:9: logs.0.max_verified_lag: 25h0m0s is out of range"},
 		{"source name", "name: okta", "name: Okta", "f.yaml:17: logs.0.sources.0.name: "},
 		{"source twice", "        principals: [local]\n", "        principals: [local]\n      - name: okta\n", "f.yaml:20: logs.0.sources.1.name: \"okta\" is listed twice"},
 		{"empty principal", "principals: [local]", "principals: [\"\"]", "f.yaml:19: logs.0.sources.0.principals.0: "},

@@ -79,12 +79,22 @@ func (l *Log) Signers() (signers []note.Signer, vkeys []string, err error) {
 }
 
 // ReadPolicy reads the policy of a log.
-func ReadPolicy(file string) (*policy.Policy, error) {
+func ReadPolicy(file string) (*policy.Policy, error) { return readPolicy("policy", file) }
+
+// ReadVerifiers reads the policy of its index verifiers; nil if it has none.
+func (l *Log) ReadVerifiers() (*policy.Policy, error) {
+	if l.Verifiers == "" {
+		return nil, nil
+	}
+	return readPolicy("verifiers", l.Verifiers)
+}
+
+func readPolicy(setting, file string) (*policy.Policy, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, &serve.ExitError{
 			Code: serve.CodeUsage, Err: fmt.Errorf("reading the policy: %w", err),
-			Remedy: "the setting logs.N.policy: a file that is there, and that this user may read",
+			Remedy: "the setting logs.N." + setting + ": a file that is there, and that this user may read",
 		}
 	}
 	return program.ParsePolicy(file, b)

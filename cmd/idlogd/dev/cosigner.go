@@ -7,15 +7,19 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"idlog/cmd/idlogd/config"
 	"idlog/cmd/internal/durable"
 	"idlog/cmd/internal/serve"
 	"idlog/proto/checkpoint"
+	"idlog/proto/history/pebblekv"
 	"idlog/witness"
+	"idlog/witness/verify"
 )
 
 // cosigner is one witness of `idlogd dev`: a key, a store and a listener of its
@@ -24,13 +28,14 @@ type cosigner struct {
 	name     string
 	vkey     string
 	witness  *witness.Witness
+	verifier *verify.Verifier // nil unless it verifies the index
 	store    *witness.Store
 	listener net.Listener
 }
 
 // startCosigner makes the witness of dir, or opens the one that is there, and
 // takes a port. It answers only once run is called.
-func startCosigner(ctx context.Context, name, dir string, logger *slog.Logger) (*cosigner, error) {
+func startCosigner(ctx context.Context, name, dir string, verifies bool, logger *slog.Logger) (*cosigner, error) {
 	keyFile, storeDir := filepath.Join(dir, "witness.key"), filepath.Join(dir, "state")
 	if _, err := os.Stat(keyFile); errors.Is(err, fs.ErrNotExist) {
 		if err := createCosigner(name, dir, keyFile, storeDir); err != nil {
@@ -52,7 +57,12 @@ func startCosigner(ctx context.Context, name, dir string, logger *slog.Logger) (
 	if err != nil {
 		return nil, errors.Join(err, c.store.Close())
 	}
-	if c.witness, err = witness.New(witness.Config{PrivateKeys: []string{skey}, Store: c.store, Logs: none, Logger: logger}); err != nil {
+	conf := witness.Config{PrivateKeys: []string{skey}, Store: c.store, Logs: none, Logger: logger}
+	if verifies {
+		c.verifier = verify.New(verify.Config{Dir: filepath.Join(dir, "index"), Open: pebblekv.Open, Store: c.store, Logs: none, Logger: logger})
+		conf.Verify = c.verifier.Verify
+	}
+	if c.witness, err = witness.New(conf); err != nil {
 		return nil, errors.Join(err, c.store.Close())
 	}
 	if c.listener, err = serve.Listen(ctx, "127.0.0.1:0", nil); err != nil {
@@ -79,22 +89,35 @@ func createCosigner(name, dir, keyFile, storeDir string) error {
 
 func (c *cosigner) url() string { return "http://" + c.listener.Addr().String() }
 
-// watch makes the witness cosign for the log with these keys.
-func (c *cosigner) watch(vkeys []string) error {
+// watch makes the witness cosign for the log with these keys, whose entries are
+// below the URL; a witness that reads none needs no URL.
+func (c *cosigner) watch(vkeys []string, url string) error {
 	var lines strings.Builder
 	for _, v := range vkeys {
-		lines.WriteString("log " + v + "\n")
+		fmt.Fprintf(&lines, "log %s %s\n", v, url)
 	}
 	logs, err := witness.ParseLogs([]byte(lines.String()))
 	if err != nil {
 		return err
+	}
+	if c.verifier != nil {
+		c.verifier.SetLogs(logs)
 	}
 	return c.witness.SetLogs(logs)
 }
 
 // run answers until ctx ends. It gives up port and store.
 func (c *cosigner) run(ctx context.Context, logger *slog.Logger) error {
-	return errors.Join(serve.HTTP(ctx, c.listener, nil, c.witness.Handler(), logger), c.store.Close())
+	mux := http.NewServeMux()
+	mux.Handle("/", c.witness.Handler())
+	var reading sync.WaitGroup
+	if c.verifier != nil {
+		mux.Handle("GET /{origin}/index-root/{size}", c.verifier.Handler())
+		reading.Go(func() { c.verifier.Run(ctx) })
+	}
+	err := serve.HTTP(ctx, c.listener, nil, mux, logger)
+	reading.Wait()
+	return errors.Join(err, c.store.Close())
 }
 
 // cosignerLines is the policy of some witnesses: any two of three, or in

@@ -1,5 +1,5 @@
-// Package dev is `idlogd dev`: a log, three witnesses with keys and stores of
-// their own, sample events over the public API and a receipt verified offline, all
+// Package dev is `idlogd dev`: a log, three witnesses and a cosigner that verifies
+// its index, each with keys and stores of its own, sample events over the public API and a receipt verified offline, all
 // on this machine.
 //
 // It trusts its own folder. A crash leaves what a log and witnesses leave; a named
@@ -26,8 +26,10 @@ import (
 	"idlog/cmd/internal/serve"
 )
 
-// devFamily names the log of `idlogd dev`.
-const devFamily = "idlog.example/dev"
+const (
+	devFamily    = "idlog.example/dev" // the log of `idlogd dev`
+	verifierName = "verifier-1"
+)
 
 // Options is how Run runs.
 type Options struct {
@@ -57,26 +59,29 @@ func Run(ctx context.Context, env serve.Env, o Options) (err error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var witnesses errgroup.Group
+	verifier := cosigners[len(cosigners)-1]
 	for _, c := range cosigners {
 		witnesses.Go(func() error { return c.run(life, logger) })
 	}
 	err = func() error {
-		c, err := devLog(ctx, o, cosigners)
+		c, keys, err := devLog(ctx, o, cosigners[:len(cosigners)-1], verifier)
 		if err != nil {
 			return err
 		}
-		return serveAndShow(ctx, env, o, c, len(cosigners))
+		// Where the entries are is known once the log has taken a port.
+		listening := func(addresses map[string]string) error { return verifier.watch(keys, "http://"+addresses["http"]) }
+		return serveAndShow(ctx, env, o, c, len(cosigners)-1, listening)
 	}()
 	end()
 	return errors.Join(err, witnesses.Wait())
 }
 
-// startCosigners starts three, or none.
+// startCosigners starts three witnesses and last one that verifies the index, or
+// none.
 func startCosigners(ctx context.Context, dir string, logger *slog.Logger) ([]*cosigner, error) {
 	var cosigners []*cosigner
-	for i := range 3 {
-		name := fmt.Sprintf("witness-%d", i+1)
-		c, err := startCosigner(ctx, name, filepath.Join(dir, name), logger)
+	for _, name := range []string{"witness-1", "witness-2", "witness-3", verifierName} {
+		c, err := startCosigner(ctx, name, filepath.Join(dir, name), name == verifierName, logger)
 		if err != nil {
 			for _, c := range cosigners {
 				err = errors.Join(err, c.listener.Close(), c.store.Close())
@@ -90,14 +95,14 @@ func startCosigners(ctx context.Context, dir string, logger *slog.Logger) ([]*co
 
 // devLog makes the log, or takes the one that an earlier run left in the folder
 // and tells it where the witnesses are now.
-func devLog(ctx context.Context, o Options, cosigners []*cosigner) (*config.Config, error) {
+func devLog(ctx context.Context, o Options, cosigners []*cosigner, verifier *cosigner) (*config.Config, []string, error) {
 	file := filepath.Join(o.Dir, config.Name)
 	c, err := config.Read(file)
 	var missing *serve.ExitError
 	if errors.As(err, &missing) && missing.Code == serve.CodeInit {
 		witnessFile := filepath.Join(o.Dir, "witnesses.tlog-policy")
 		if err := os.WriteFile(witnessFile, []byte(cosignerLines(cosigners)), 0o644); err != nil {
-			return nil, fmt.Errorf("writing the witness policy: %w", err)
+			return nil, nil, fmt.Errorf("writing the witness policy: %w", err)
 		}
 		// A shard of its own: whoever verified an earlier run must not take this one for its fork.
 		opts := instance.InitOptions{Dir: o.Dir, Family: devFamily, Origin: devFamily + "/" + strings.ToLower(rand.Text()[:8]), WitnessPolicy: witnessFile}
@@ -107,33 +112,38 @@ func devLog(ctx context.Context, o Options, cosigners []*cosigner) (*config.Conf
 		c, err = instance.Init(ctx, opts)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.Listen, c.LogLevel = o.Listen, "warn"
 	vkeys, err := os.ReadFile(filepath.Join(o.Dir, instance.VKeyName))
 	if err != nil {
-		return nil, fmt.Errorf("reading the log's vkey: %w", err)
+		return nil, nil, fmt.Errorf("reading the log's vkey: %w", err)
 	}
 	keys := strings.Fields(string(vkeys))
 	for _, w := range cosigners {
-		if err := w.watch(keys); err != nil {
-			return nil, err
+		if err := w.watch(keys, ""); err != nil {
+			return nil, nil, err
 		}
 	}
 	// The ports are new each time.
 	text, err := instance.PolicyText(keys, cosignerLines(cosigners))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := os.WriteFile(c.Logs[0].Policy, []byte(text), 0o644); err != nil {
-		return nil, fmt.Errorf("writing the policy: %w", err)
+		return nil, nil, fmt.Errorf("writing the policy: %w", err)
 	}
-	return c, nil
+	c.Logs[0].Verifiers = filepath.Join(o.Dir, "verifiers.tlog-policy")
+	lines := fmt.Sprintf("witness %s %s %s\nquorum %s\n", verifier.name, verifier.vkey, verifier.url(), verifier.name)
+	if err := os.WriteFile(c.Logs[0].Verifiers, []byte(lines), 0o644); err != nil {
+		return nil, nil, fmt.Errorf("writing the verifiers: %w", err)
+	}
+	return c, keys, nil
 }
 
 // serveAndShow serves the log, shows what it does, and then either ends or goes
 // on serving.
-func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Config, cosigners int) error {
+func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Config, cosigners int, listening func(addresses map[string]string) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	served, stop := context.WithCancel(ctx)
 	defer stop()
@@ -147,6 +157,9 @@ func serveAndShow(ctx context.Context, env serve.Env, o Options, c *config.Confi
 		case addresses = <-ready:
 		case <-ctx.Done():
 			return nil
+		}
+		if err := listening(addresses); err != nil {
+			return err
 		}
 		d := &demo{env: env, dir: o.Dir, policyFile: c.Logs[0].Policy, addresses: addresses, cosigners: cosigners}
 		if err := d.run(ctx); err != nil {

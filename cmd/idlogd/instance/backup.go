@@ -59,9 +59,13 @@ func (in *Instance) openStores(ctx context.Context, o Options) (ticket string, e
 // Source is what a backup of the log is made of. It is public: the backup has
 // the configuration file and the policy for whoever has lost them.
 func (in *Instance) Source(configFile string) backup.Source {
+	public := map[string]string{config.Name: configFile, "policy.tlog-policy": in.Conf.Policy}
+	if in.Conf.Verifiers != "" {
+		public["verifiers.tlog-policy"] = in.Conf.Verifiers
+	}
 	return backup.Source{
 		Origin: in.Conf.Origin, VKeys: in.Log.VKeys(), Log: in.Log, Journal: in.Journal, Subjects: in.Vault,
-		Public: map[string]string{config.Name: configFile, "policy.tlog-policy": in.Conf.Policy},
+		Public: public,
 	}
 }
 

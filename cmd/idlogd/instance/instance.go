@@ -28,6 +28,7 @@ import (
 	"idlog/log/journal"
 	"idlog/log/query"
 	"idlog/log/vault"
+	"idlog/proto/policy"
 )
 
 // Quiet sends what the log's engine prints of its own, to standard error and in
@@ -103,8 +104,12 @@ func logConfig(l *config.Log, o Options) (ilog.Config, error) {
 	if err != nil {
 		return ilog.Config{}, err
 	}
+	verifiers, err := l.ReadVerifiers()
+	if err != nil {
+		return ilog.Config{}, err
+	}
 	return ilog.Config{
-		Dir: l.Dir, Heads: l.Heads, Origin: l.Origin, Signers: signers, VKeys: vkeys, Policy: trusted,
+		Dir: l.Dir, Heads: l.Heads, Origin: l.Origin, Signers: signers, VKeys: vkeys, Policy: trusted, Verifiers: verifiers,
 		MinInterval: l.MinInterval, Republish: l.Republish, WithoutWitness: o.WithoutWitness, Logger: o.Logger,
 		Metrics: ilog.NewMetrics(o.Metrics, l.Family),
 	}, nil
@@ -134,12 +139,23 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 		Room: in.disks.room, Metrics: ingest.NewMetrics(o.Metrics, l.Family),
 	})
 	if err == nil && *l.Index.Enabled {
-		in.Index, err = index.Open(index.Config{
+		conf := index.Config{
 			Dir: l.IndexDir(), Origin: l.Origin, Log: in.Log, Writer: in.Ingest, Interval: l.Index.Interval, Logger: o.Logger,
 			Metrics: index.NewMetrics(o.Metrics, l.Family),
-		})
+		}
+		var verifiers *policy.Policy
+		if verifiers, err = l.ReadVerifiers(); err != nil {
+			return in, err
+		}
+		if verifiers != nil {
+			conf.Answering = in.Log.Verified
+			for _, w := range verifiers.Witnesses {
+				conf.Verifiers = append(conf.Verifiers, index.Verifier{Name: w.Name, URL: w.URL})
+			}
+		}
+		in.Index, err = index.Open(conf)
 		if err == nil {
-			in.Query, err = in.answering()
+			in.Query, err = in.answering(verifiers != nil)
 		}
 	}
 	if err == nil && o.Metrics != nil {
@@ -148,13 +164,13 @@ func Open(ctx context.Context, l *config.Log, o Options) (in *Instance, err erro
 	return in, err
 }
 
-// answering makes what answers questions.
-func (in *Instance) answering() (*query.Query, error) {
+// answering makes what answers questions, under checkpoints that index verifiers have cosigned where there are some.
+func (in *Instance) answering(verified bool) (*query.Query, error) {
 	trusted, err := config.ReadPolicy(in.Conf.Policy)
 	if err != nil {
 		return nil, err
 	}
-	c := query.Config{Family: in.Conf.Family, Index: in.Index, Log: in.Log, Events: in.Ingest, Vault: in.Vault, Policy: trusted}
+	c := query.Config{Family: in.Conf.Family, Index: in.Index, Log: in.Log, Events: in.Ingest, Vault: in.Vault, Policy: trusted, Verified: verified}
 	for _, s := range in.Conf.Sources {
 		c.Sources = append(c.Sources, s.Name)
 	}

@@ -28,6 +28,9 @@ var (
 	indexLag      = gauge("idlog_index_lag_entries", "Published entries that no root of the index in the log covers.")
 	indexBehindOf = gauge("idlog_index_lag_seconds", "How long the oldest of them waits.")
 	indexStopped  = gauge("idlog_index_stopped", "1 if the index is stopped; the log goes on.")
+	verifiedSize  = gauge("idlog_verified_tree_size_entries", "Entries of the newest checkpoint that the index verifiers have cosigned.")
+	verifiedLag   = gauge("idlog_verified_lag_seconds", "How long something newer than that is published; 0 if nothing is.")
+	verifiedMost  = gauge("idlog_verified_max_lag_seconds", "How long that may be.")
 	ready         = gauge("idlog_ready", "1 for each check of /readyz that holds.", "check")
 )
 
@@ -37,7 +40,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{treeSize, integrated, timestamp, age, freshFor, readOnly, pool, poolBytes, poolLimit, poolLimitByte, diskFree, diskReserve, indexSize, indexKeys, indexLag, indexBehindOf, indexStopped, ready} {
+	for _, d := range []*prometheus.Desc{treeSize, integrated, timestamp, age, freshFor, readOnly, pool, poolBytes, poolLimit, poolLimitByte, diskFree, diskReserve, indexSize, indexKeys, indexLag, indexBehindOf, indexStopped, verifiedSize, verifiedLag, verifiedMost, ready} {
 		out <- d
 	}
 }
@@ -54,6 +57,16 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		tell(age, now.Sub(p.At).Seconds())
 	} else {
 		tell(treeSize, 0)
+	}
+	if len(in.Log.Verifiers()) > 0 {
+		p, _ := in.Log.Verified()
+		tell(verifiedSize, float64(p.Size))
+		lag := 0.0
+		if since, newer := in.Log.Unverified(); newer {
+			lag = now.Sub(since).Seconds()
+		}
+		tell(verifiedLag, lag)
+		tell(verifiedMost, in.Conf.MaxVerifiedLag.Seconds())
 	}
 	tell(integrated, float64(in.Log.Integrated()))
 	tell(freshFor, in.freshFor().Seconds())

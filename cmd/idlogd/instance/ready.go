@@ -12,7 +12,7 @@ import (
 
 // Check is one thing that must be so for a log to do all that it is for.
 type Check struct {
-	Name    string // checkpoint, quorum, writable, backlog, disk, journal or index
+	Name    string // checkpoint, quorum, writable, backlog, disk, journal, index or verified
 	OK      bool
 	Warning bool   // if it does not hold, the log is ready all the same
 	Detail  string // for people: what is so, and what to do if it is not right
@@ -23,6 +23,9 @@ func (in *Instance) Checks(ctx context.Context, now time.Time) []Check {
 	checks := []Check{in.checkpoint(now), quorumCheck(in.Log.Witnesses(), now), in.writable(), in.backlog(), in.disk(), in.journal(ctx)}
 	if in.Index != nil {
 		checks = append(checks, in.index())
+	}
+	if len(in.Log.Verifiers()) > 0 {
+		checks = append(checks, in.verified(now))
 	}
 	return checks
 }
@@ -120,6 +123,32 @@ func (in *Instance) index() Check {
 		c.Detail = "it is stopped, and the log goes on: " + strings.Join(strings.Fields(s.Stopped), " ")
 	} else {
 		c.Detail = fmt.Sprintf("%d entries indexed, root of %d logged, %d entries behind for %v, at most %v", s.Size, s.Root, s.Lag, s.Behind.Round(time.Millisecond), indexBehind)
+	}
+	return c
+}
+
+// verified is a warning too: who writes does not wait for those who verify the index.
+func (in *Instance) verified(now time.Time) Check {
+	c := Check{Name: "verified", Warning: true, OK: true, Detail: "nothing yet"}
+	if p, ok := in.Log.Verified(); ok {
+		c.Detail = fmt.Sprintf("size %d", p.Size)
+	}
+	if since, newer := in.Log.Unverified(); newer {
+		c.OK = now.Sub(since) <= in.Conf.MaxVerifiedLag
+		c.Detail += fmt.Sprintf(", and more is published for %v, at most %v", now.Sub(since).Round(time.Millisecond), in.Conf.MaxVerifiedLag)
+	}
+	for _, v := range in.Log.Verifiers() {
+		switch {
+		case v.Refused:
+			c.OK = false
+			c.Detail += fmt.Sprintf("; %s refuses this log: %s", v.Name, strings.Join(strings.Fields(v.Error), " "))
+		case v.Error != "":
+			c.Detail += fmt.Sprintf("; %s", strings.Join(strings.Fields(v.Error), " "))
+		case v.Last.IsZero():
+			c.Detail += fmt.Sprintf("; %s has not answered since the start", v.Name)
+		default:
+			c.Detail += fmt.Sprintf("; %s cosigned %v ago", v.Name, now.Sub(v.Last).Round(time.Second))
+		}
 	}
 	return c
 }

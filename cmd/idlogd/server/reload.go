@@ -23,7 +23,7 @@ import (
 // reloader takes over at SIGHUP what of the configuration can be changed while the server runs. It belongs to one goroutine.
 type reloader struct {
 	*running
-	policies []string // the text of each log's policy that is in force
+	policies [][2]string // the texts of each log's policy and of its verifiers' that are in force
 
 	done, failed prometheus.Counter
 	last         prometheus.Gauge
@@ -108,8 +108,10 @@ func (r *reloader) reload() (reloaded, restart []string, err error) {
 		return nil, nil, err
 	}
 	for i := range min(len(policies), len(r.policies)) {
-		if path := fmt.Sprintf("logs.%d.policy", i); policies[i] != r.policies[i] && !slices.Contains(restart, path) {
-			restart = append(restart, path)
+		for j, setting := range []string{"policy", "verifiers"} {
+			if path := fmt.Sprintf("logs.%d.%s", i, setting); policies[i][j] != r.policies[i][j] && !slices.Contains(restart, path) {
+				restart = append(restart, path)
+			}
 		}
 	}
 	var level slog.Level
@@ -150,15 +152,23 @@ func (r *reloader) rebind(old, next *config.Log, in *instance.Instance) {
 	in.Ingest.Rebind(sources)
 }
 
-// readPolicies returns the text of each log's policy in one canonical form.
-func readPolicies(c *config.Config) ([]string, error) {
-	texts := make([]string, len(c.Logs))
+// readPolicies returns the texts of each log's policy and of its verifiers' in one
+// canonical form.
+func readPolicies(c *config.Config) ([][2]string, error) {
+	texts := make([][2]string, len(c.Logs))
 	for i := range c.Logs {
 		p, err := config.ReadPolicy(c.Logs[i].Policy)
 		if err != nil {
 			return nil, err
 		}
-		texts[i] = string(p.Format())
+		texts[i][0] = string(p.Format())
+		verifiers, err := c.Logs[i].ReadVerifiers()
+		if err != nil {
+			return nil, err
+		}
+		if verifiers != nil {
+			texts[i][1] = string(verifiers.Format())
+		}
 	}
 	return texts, nil
 }
