@@ -70,6 +70,8 @@ var walls = []struct{ from, mustNot, because string }{
 	{"idlog/client", "idlog/log", "a reader never links the operator"},
 	{"idlog/client", "idlog/witness", "a reader only knows witnesses by their keys"},
 	{"idlog/client", "github.com/transparency-dev/tessera", "a reader never links the operator's engine"},
+	{"idlog/client/access", "google.golang.org/grpc", "who held what is a function of events that were verified"},
+	{"idlog/client/monitor/index", "idlog/client/remote", "the index is handed its entries"},
 	{"idlog/proto", "github.com/grpc-ecosystem/grpc-gateway", "JSON over HTTP is the operator's to offer"},
 	{"idlog/log/source", "idlog/log/ingest", "a mapper is a pure function; it is handed no way in"},
 	{"idlog/log/source", "idlog/log/journal", "a mapper is a pure function"},

@@ -33,6 +33,7 @@ func read(t *testing.T, pattern string) string {
 
 // outside are the folders of packages that hold rules of the protocol and are not in proto.
 var outside = map[string]string{
+	"access":  "../client/access",
 	"audit":   "../client/audit",
 	"auth0":   "../log/source/auth0",
 	"client":  "../client",
