@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -25,6 +26,7 @@ type holding struct {
 	tree  tree
 	found []Finding
 	files []*kept.File // settled by what was found
+	batch memory.Batch // that they are
 }
 
 // hold holds the log to what a submitter keeps, once all entries were checked that
@@ -56,6 +58,9 @@ func (m *Monitor) hold(ctx context.Context, t tree) error {
 			break
 		}
 		if err := h.file(ctx, f); err != nil {
+			if m.passing(err) { // what was found before does not wait for the log to answer
+				err = cmp.Or(h.settle(ctx), err)
+			}
 			return err
 		}
 		if len(h.files) == holdAtOnce {
@@ -76,11 +81,8 @@ func (h *holding) settle(ctx context.Context) error {
 		return err
 	}
 	// If we die here all of it was delivered, and is found again under its ids.
-	batch := memory.Batch{Checked: h.at.checked}
-	for _, f := range h.files {
-		batch.Learn(memory.Told(f.Sum), memory.Place{Hash: f.Sum})
-	}
-	if err := h.memory.Commit(&batch); err != nil {
+	h.batch.Checked = h.at.checked
+	if err := h.memory.Commit(&h.batch); err != nil {
 		return &StateError{err}
 	}
 	for _, f := range h.files {
@@ -91,12 +93,12 @@ func (h *holding) settle(ctx context.Context) error {
 			h.faults++
 		}
 	}
-	h.found, h.files = nil, nil
+	h.found, h.files, h.batch = nil, nil, memory.Batch{}
 	return nil
 }
 
 func (h *holding) find(k memory.Key) (memory.Place, bool, error) {
-	p, ok, err := h.memory.Find(&memory.Batch{}, k)
+	p, ok, err := h.memory.Find(&h.batch, k)
 	if err != nil {
 		return p, ok, &StateError{err}
 	}
@@ -111,6 +113,7 @@ func (h *holding) logged(fields leaf.Hash) (bool, error) {
 // settled takes what there is to say of a file, at last.
 func (h *holding) settled(f *kept.File, found ...Finding) {
 	h.found, h.files = append(h.found, found...), append(h.files, f)
+	h.batch.Learn(memory.Told(f.Sum), memory.Place{Hash: f.Sum})
 }
 
 // file holds the log to one file. Its errors are those of a look.

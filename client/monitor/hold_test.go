@@ -102,10 +102,12 @@ func (s *submitter) receipt(l *prototest.Log, index, size int64, id string, line
 func TestPromiseKept(t *testing.T) {
 	s := newSubmitter(t)
 	s.config.Receipts, s.config.Tickets = nil, []string{s.dir}
+	deadline := now() + 3600
 	l, _ := s.logs("a", now(), nil)
 	later, _ := s.logs("b", now(), nil)
-	s.promise("ticket-0011.idlog-evidence", "a", l, now()+3600, nil)
-	s.promise("00aa.ticket", "b", later, now()+3600, nil)
+	s.promise("ticket-0011.idlog-evidence", "a", l, deadline, nil)
+	check(t, os.Link(filepath.Join(s.dir, "ticket-0011.idlog-evidence"), filepath.Join(s.dir, "same.ticket")))
+	s.promise("00aa.ticket", "b", later, deadline, nil)
 	s.write("other.txt", []byte("no ticket"))
 	s.grow(now())
 	got, _, err := s.once()
@@ -127,7 +129,7 @@ func TestPromiseKept(t *testing.T) {
 	if f.Severity != monitor.Info || f.Index == nil || *f.Index != 2 || f.Evidence != "" {
 		t.Errorf("found %+v", f)
 	}
-	s.promise("copy.ticket", "a", l, now()+3600, nil)
+	s.promise("copy.ticket", "a", l, deadline, nil)
 	for range 2 {
 		got, _, err = s.once()
 		check(t, err)

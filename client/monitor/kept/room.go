@@ -53,7 +53,7 @@ type seen struct {
 // itself, or an error.
 type File struct {
 	Path    string
-	Sum     leaf.Hash       // of all that it says: the same file elsewhere has the same
+	Sum     leaf.Hash       // of the promise, or of all that it holds: a copy elsewhere has the same
 	Ticket  *receipt.Ticket // or nil
 	Receipt *Receipt        // or nil
 	Err     error           // why it is neither
@@ -222,7 +222,7 @@ func (r *Room) read(path string) (*File, error) {
 	case err != nil:
 		f.Err = err
 	default:
-		f.Ticket = t
+		f.Ticket, f.Sum = t, sha256.Sum256(t.Note)
 	}
 	return f, nil
 }
