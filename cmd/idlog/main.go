@@ -22,6 +22,7 @@ import (
 
 	"idlog/cmd/idlog/audit"
 	"idlog/cmd/idlog/offline"
+	"idlog/cmd/idlog/pin"
 	"idlog/cmd/idlog/read"
 	"idlog/cmd/idlog/report"
 	"idlog/cmd/idlog/session"
@@ -63,6 +64,6 @@ Data goes to standard output, all else to standard error; --json makes both JSON
 	s.Flags(root, getenv)
 	root.AddCommand(submit.Command(s), submit.Follow(s),
 		read.Get(s), read.List(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
-		audit.Audit(s), audit.Monitor(s, getenv), offline.Verify(s), offline.Policy(s), offline.Key(s))
+		audit.Audit(s), audit.Monitor(s, getenv), pin.Command(s), offline.Verify(s), offline.Policy(s), offline.Key(s))
 	return root
 }

@@ -67,10 +67,11 @@ func (s *Session) families() []string {
 	if err != nil {
 		return nil
 	}
-	return familiesOf(p)
+	return Families(p)
 }
 
-func familiesOf(p *policy.Policy) (list []string) {
+// Families lists the log families that a policy has keys of.
+func Families(p *policy.Policy) (list []string) {
 	for _, l := range p.Logs {
 		family := l.Origin[:max(strings.LastIndexByte(l.Origin, '/'), 0)]
 		if family != "" && !slices.Contains(list, family) {
@@ -133,7 +134,7 @@ func (s *Session) Client() (*client.Client, error) {
 	if _, _, err := net.SplitHostPort(s.Server); err != nil && !strings.Contains(s.Server, ":") {
 		return nil, &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("--server %s has no port", s.Server), Remedy: "--server " + s.Server + ":7443"}
 	}
-	if families := familiesOf(p); s.Log == "" && len(families) > 1 || s.Log != "" && !slices.Contains(families, s.Log) {
+	if families := Families(p); s.Log == "" && len(families) > 1 || s.Log != "" && !slices.Contains(families, s.Log) {
 		return nil, &serve.ExitError{
 			Code: serve.CodeUsage, Err: fmt.Errorf("--log %q is no log of the policy %s, which has %d", s.Log, s.Policy, len(families)),
 			Remedy: "--log " + strings.Join(families, ", or "),
@@ -242,4 +243,18 @@ func readFile(name string) ([]byte, error) {
 		return nil, serve.Usagef("%s has more than %d bytes, and no file of ours has", name, maxFile)
 	}
 	return b, err
+}
+
+// ReadTrust reads a trust file strictly and returns it with its bytes, by whose hash two people can tell that they trust
+// the same.
+func ReadTrust(file string) (*policy.Trust, []byte, error) {
+	b, err := ReadFile(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the trust file: %w", err)
+	}
+	t, err := policy.ParseTrust(b)
+	if err != nil {
+		return nil, nil, program.WrongPolicy(file, 0, fmt.Errorf("reading the trust file: %w", err))
+	}
+	return t, b, nil
 }
