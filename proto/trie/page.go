@@ -22,7 +22,8 @@ type Page struct {
 }
 
 // Verify checks that the page is of the list with that head, in an index over the entries [0, size): the tree over all
-// postings has the head's root, and the page's indexes ascend strictly and are below size.
+// postings has the head's root, and the page's indexes ascend strictly and are below size. The head must be a map's
+// ([Head.Hash] binds its N, which a root alone does not).
 func (p Page) Verify(h Head, size int64) error {
 	if err := p.verify(h, size); err != nil {
 		return fmt.Errorf("verifying a page of postings: %w", err)
@@ -86,14 +87,15 @@ func (p Page) Before() (Head, error) {
 // Whole reports whether the page is the whole of the list with that head.
 func (p Page) Whole(h Head) bool { return p.Start == 0 && int64(len(p.Postings)) == h.N }
 
-// Covers reports whether no posting of the list with an index in [from, to) is outside of the page: its first posting
-// is before from or the list's first, and its last is not before to or the list's last.
+// Covers reports whether the page shows that no posting of the list with an index in [from, to) is outside of it: its first
+// posting is the list's first or not after from, and its last is the list's last or not before to-1. The window is not
+// empty; a page without postings shows nothing.
 func (p Page) Covers(h Head, from, to int64) bool {
 	if len(p.Postings) == 0 {
-		return h.N == 0
+		return false
 	}
-	begins := p.Start == 0 || p.Postings[0].Index < from
-	ends := p.Start+int64(len(p.Postings)) == h.N || p.Postings[len(p.Postings)-1].Index >= to
+	begins := p.Start == 0 || p.Postings[0].Index <= from
+	ends := p.Start+int64(len(p.Postings)) == h.N || p.Postings[len(p.Postings)-1].Index >= to-1
 	return begins && ends
 }
 
