@@ -26,27 +26,17 @@ const (
 )
 
 var (
-	alice  = leaf.Hash{0xa1} // 12 events have this tag 2
+	alice  = leaf.Hash{0xa1} // 11 events have this tag 2
 	nobody = leaf.Hash{0x0b}
 	other  = prototest.NewKey("log.example/id/2027", checkpoint.Ed25519, checkpoint.LogRole)
 )
 
-// indexLog has events of two sources and persons, keys, an entry that is no leaf, and a root leaf.
-func indexLog(t testing.TB) *prototest.Log {
-	return indexLogOf(t, logKey)
-}
-
-func indexLogOf(t testing.TB, key prototest.Key) *prototest.Log {
+// indexLog has keys, an entry that is no leaf, events of two sources of which some are alice's, and a root leaf, which each
+// change may make a lie.
+func indexLog(t testing.TB, change ...func(*leaf.Root)) *prototest.Log {
 	t.Helper()
-	l := prototest.NewLog(key.Name(), key)
-	add := func(x interface{ Format() ([]byte, error) }) {
-		b, err := x.Format()
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Append(b)
-	}
-	add(&leaf.Keys{Log: indexFamily, Received: 1, Epoch: 1, VRF: leaf.Hash{9}})
+	l := prototest.NewLog(logKey.Name(), logKey)
+	l.Append(indexLeaf(t, &leaf.Keys{Log: indexFamily, Received: 1, Epoch: 1, VRF: leaf.Hash{9}}))
 	l.Fill(2)
 	for i := range indexN - 2 {
 		e := leaf.Event{Log: indexFamily, Source: "okta", Received: int64(i), Assurance: leaf.AssurancePulled, Keys: 1,
@@ -57,17 +47,34 @@ func indexLogOf(t testing.TB, key prototest.Key) *prototest.Log {
 		case 1:
 			e.Source = "auth0"
 		}
-		add(&e)
+		l.Append(indexLeaf(t, &e))
 	}
 	l.Fill(indexAt)
-	l.AppendRoot(indexN, 1_800_000_000_000)
+	r := prototest.IndexOf(l.Leaves[:indexN]).Root(l.Origin, 1_800_000_000_000)
+	for _, c := range change {
+		c(r)
+	}
+	l.Append(indexLeaf(t, r))
 	l.Fill(indexSize)
 	return l
 }
 
+func indexLeaf(t testing.TB, l interface{ Format() ([]byte, error) }) []byte {
+	t.Helper()
+	b, err := l.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func indexPolicyOf() string {
+	return "log " + logKey.VKey + "\nlog " + other.VKey + "\nwitness w " + witness.VKey + "\nquorum w\n"
+}
+
 func indexPolicy(t testing.TB) *policy.Policy {
 	t.Helper()
-	pol, err := policy.Parse([]byte("log " + logKey.VKey + "\nlog " + other.VKey + "\nwitness w " + witness.VKey + "\nquorum w\n"))
+	pol, err := policy.Parse([]byte(indexPolicyOf()))
 	if err != nil {
 		t.Fatal(err)
 	}
