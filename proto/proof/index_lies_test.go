@@ -40,6 +40,11 @@ func verdict(x *proof.Index, v *proof.IndexVerified) []string {
 	for _, c := range v.Cosignatures {
 		out = append(out, fmt.Sprintf("witness %s at %d", c.Witness, c.Time.Unix()))
 	}
+	since := "since -"
+	if oldest := v.Oldest(); !oldest.IsZero() {
+		since = fmt.Sprintf("since %d", oldest.Unix())
+	}
+	out = append(out, since)
 	for _, a := range x.Answers {
 		query := fmt.Sprintf("query %d %s", a.Field, to64(a.Value[:]))
 		if a.List == nil {
