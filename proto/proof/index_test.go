@@ -3,6 +3,7 @@ package proof_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,41 @@ func TestIndexVerify(t *testing.T) {
 		if diff := cmp.Diff(x.Hashes, hashes); diff != "" {
 			t.Errorf("strict %v: hashes (-oracle +reader):\n%s", strict, diff)
 		}
+	}
+}
+
+// TestIndexHashes: places in any order and twice are one each, and what cannot be proven is an error.
+func TestIndexHashes(t *testing.T) {
+	l := indexLog(t)
+	subtrees := func(from, to int64) ([][32]byte, error) { return l.Subtrees(from, to), nil }
+	want, err := proof.IndexHashes(indexSize, indexN, indexAt, []int64{2, 5, 33}, subtrees)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := []int64{33, 5, 2, 5}
+	if got, err := proof.IndexHashes(indexSize, indexN, indexAt, entries, subtrees); err != nil || !slices.Equal(got, want) {
+		t.Errorf("in another order: %x, %v", got, err)
+	}
+	if !slices.Equal(entries, []int64{33, 5, 2, 5}) {
+		t.Error("sorts its caller's slice")
+	}
+	for _, c := range []struct {
+		name        string
+		size, n, at int64
+		entries     []int64
+	}{
+		{"an entry beyond the root leaf's", indexSize, indexN, indexAt, []int64{indexN}},
+		{"a negative entry", indexSize, indexN, indexAt, []int64{-1}},
+		{"a root leaf over what follows it", indexSize, indexAt + 1, indexAt, nil},
+		{"a root leaf beyond the tree", indexAt, indexN, indexAt, nil},
+	} {
+		if hashes, err := proof.IndexHashes(c.size, c.n, c.at, c.entries, subtrees); err == nil {
+			t.Errorf("%s: %x", c.name, hashes)
+		}
+	}
+	failed := errors.New("a tile is missing")
+	if _, err := proof.IndexHashes(indexSize, indexN, indexAt, nil, func(from, to int64) ([][32]byte, error) { return nil, failed }); !errors.Is(err, failed) {
+		t.Errorf("a reader that fails: %v", err)
 	}
 }
 
