@@ -2,6 +2,8 @@
 // persons, seals them into leaves, journals these, hands them to the log in
 // order, and answers with receipts or tickets.
 //
+// It also logs who is one person, by the word of somebody who may submit: State.
+//
 // It trusts journal and vault to keep what they said is durable, and the log to
 // say truly what is integrated. It trusts no submitter: an event is held to the
 // schema and its bounds, and a source takes events only from principals that

@@ -136,9 +136,9 @@ func (in *Ingest) Enrolments(ctx context.Context, ids []subject.Identifier) ([]E
 	return list, p.Note, nil
 }
 
-// Disclose returns every field of the event at index, all shown, and its raw
-// bytes, nil if it has none. The caller has made sure that the index is
-// published. Errors are a *Refusal (NOT_FOUND: the entry is not an event;
+// Disclose returns every field of the event or statement at index, all shown, and
+// its raw bytes, nil if it has none. The caller has made sure that the index is
+// published. Errors are a *Refusal (NOT_FOUND: the entry has no fields;
 // OPENING_LOST; DATA_LOSS: what is stored does not open the leaf), ctx's, or a
 // failure of storage.
 func (in *Ingest) Disclose(ctx context.Context, index int64) ([]seal.Line, []byte, error) {
@@ -149,14 +149,12 @@ func (in *Ingest) Disclose(ctx context.Context, index int64) ([]seal.Line, []byt
 	if err != nil {
 		return nil, nil, fmt.Errorf("disclosing: %w", err)
 	}
-	parsed, err := leaf.Parse(b)
-	l, ok := parsed.(*leaf.Event)
-	if err != nil || !ok || len(l.Tags) == 0 || l.Tags[0].Field != tag.EventID {
-		return nil, nil, refuse(logv1.Reason_REASON_NOT_FOUND, "the entry is not an event")
+	key, committed, ok := sealed(b)
+	if !ok {
+		return nil, nil, refuse(logv1.Reason_REASON_NOT_FOUND, "the entry has no fields")
 	}
 	lost := refuse(logv1.Reason_REASON_OPENING_LOST, "what opens the entry is lost")
 	lost.Index = index
-	key := l.Tags[0].Value
 	row, err := in.journal.Get(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("disclosing: %w", err)
@@ -185,17 +183,17 @@ func (in *Ingest) Disclose(ctx context.Context, index int64) ([]seal.Line, []byt
 		}
 		hasRaw = hasRaw || f.Path == "raw"
 	}
-	if digest, err := in.cheat.digest(lines); err != nil || digest != l.Fields {
+	if digest, err := in.cheat.digest(lines); err != nil || digest != committed {
 		return nil, nil, corrupt(index, errors.New("the stored fields are not those of the leaf"))
 	}
 	if !hasRaw {
 		return lines, nil, nil
 	}
-	sealed, err := in.journal.Raw(row)
+	closed, err := in.journal.Raw(row)
 	if err != nil {
 		return nil, nil, fmt.Errorf("disclosing: %w", err)
 	}
-	raw, err := in.vault.Raw(key, opening, sealed)
+	raw, err := in.vault.Raw(key, opening, closed)
 	if errors.Is(err, vault.ErrLost) {
 		return nil, nil, lost
 	}
@@ -203,6 +201,25 @@ func (in *Ingest) Disclose(ctx context.Context, index int64) ([]seal.Line, []byt
 		return nil, nil, corrupt(index, err)
 	}
 	return lines, raw, nil
+}
+
+// sealed returns the row's key and the digest of the fields of a leaf that has any.
+func sealed(b []byte) (key, fields leaf.Hash, ok bool) {
+	l, err := leaf.Parse(b)
+	if err != nil {
+		return key, fields, false
+	}
+	switch l := l.(type) {
+	case *leaf.Event:
+		if len(l.Tags) > 0 && l.Tags[0].Field == tag.EventID {
+			return l.Tags[0].Value, l.Fields, true
+		}
+	case *leaf.Subject:
+		if l.Fields != nil {
+			return *l.Fields, *l.Fields, true
+		}
+	}
+	return key, fields, false
 }
 
 func corrupt(index int64, err error) error {

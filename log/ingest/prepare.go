@@ -88,16 +88,21 @@ func (in *Ingest) admit(req Request) (size int64, err error) {
 		r.Path = "events"
 		return 0, r
 	}
+	return size, in.writable()
+}
+
+// writable refuses everything while nothing may be written.
+func (in *Ingest) writable() error {
 	if err := in.log.ReadOnly(); err != nil {
-		return 0, refuse(logv1.Reason_REASON_READ_ONLY, err.Error())
+		return refuse(logv1.Reason_REASON_READ_ONLY, err.Error())
 	}
 	if err := in.cfg.Room(); err != nil {
-		return 0, refuse(logv1.Reason_REASON_READ_ONLY, err.Error())
+		return refuse(logv1.Reason_REASON_READ_ONLY, err.Error())
 	}
 	if in.life.Err() != nil {
-		return 0, refuse(logv1.Reason_REASON_SHUTTING_DOWN, "the log is shutting down")
+		return refuse(logv1.Reason_REASON_SHUTTING_DOWN, "the log is shutting down")
 	}
-	return size, nil
+	return nil
 }
 
 // take makes the events durable. Afterwards every item has a row and what opens

@@ -114,6 +114,9 @@ func (in *Ingest) adopt(ctx context.Context, index int64, b []byte, chunk []*jou
 				key = l.Tags[0].Value
 			}
 		case *leaf.Subject:
+			if l.Fields != nil {
+				key = *l.Fields
+			}
 		default:
 			control = true
 		}

@@ -496,7 +496,9 @@ func (w *world) checkLog() {
 				w.t.Error("keys before genesis")
 			}
 		case *leaf.Subject:
-			handles--
+			if l.Commit != nil {
+				handles--
+			}
 		case *leaf.Event:
 			key = l.Tags[0].Value
 			for _, mark := range l.Persons() {

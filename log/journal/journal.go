@@ -33,11 +33,11 @@ var (
 
 // Row is one leaf on its way into the log. It is read only once it was put.
 type Row struct {
-	// Key is the row's name for ever: tag 1 of an event's leaf, the leaf hash
-	// of any other (SPEC F31).
+	// Key is the row's name for ever: tag 1 of an event's leaf, the digest of the
+	// fields of a statement about persons, the leaf hash of any other (SPEC F31).
 	Key  leaf.Hash
 	Leaf []byte
-	// Control marks a leaf that is neither an event nor an enrolment; see Controls.
+	// Control marks a leaf that is neither an event nor about persons; see Controls.
 	Control bool
 	// Needs are the keys of rows that must be in the log before this one is
 	// appended. They were put before it, or stand before it in the same Put.

@@ -23,5 +23,5 @@
 //   - Every enrolment has a secret, a handle and an opening of its own, also of
 //     an identifier that was enrolled before.
 //   - An event's secret is drawn once and makes the keys of its payload; no two
-//     payloads share a key.
+//     payloads share a key but of one statement that is said again, which is one payload.
 package vault

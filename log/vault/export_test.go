@@ -8,3 +8,6 @@ func Path(b []byte) (string, []byte) {
 	r := reader{b}
 	return r.path(), r.b
 }
+
+// ParseEnrolment reads what is kept of an enrolment.
+func ParseEnrolment(b []byte) (*Enrolment, error) { return parseEnrolment(b) }

@@ -58,6 +58,15 @@ func NewOpening(received time.Time, owners []Owner) *Opening {
 	return o
 }
 
+const labelStatement = "idlog/statement/v1\x00"
+
+// StatementOpening is NewOpening for what nobody owns and somebody may say again. Its secret is made of the vault's own and
+// of all that is said, so that the same words give the same commitments, and nobody without the vault can guess by them.
+func (v *Vault) StatementOpening(received time.Time, said []byte) *Opening {
+	// The key also finds identifiers: they begin with a length of at most 1024, and the label does not.
+	return &Opening{Received: received, secret: leaf.MAC(&v.lookup, []byte(labelStatement), said)}
+}
+
 // Seed returns the seed of a set of owners, which is one of an event's fields,
 // and remembers it. The set is kept.
 func (o *Opening) Seed(set []uint8) leaf.Hash {

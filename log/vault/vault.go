@@ -209,12 +209,14 @@ func (v *Vault) VRF() [32]byte { return v.vrf.Public() }
 
 // Enrolment is one enrolment of one identifier. It is read only.
 type Enrolment struct {
-	Secret leaf.Hash // S: what the person adds to the seeds of events
-	Handle subject.Handle
-	Epoch  int64
-	Proof  []byte // of the etag, under the VRF key of the epoch
-	Leaf   []byte // the enrolment leaf
-	Hash   leaf.Hash
+	// Identifier is whose enrolment it is; zero in one that a version before made, which did not keep it.
+	Identifier subject.Identifier
+	Secret     leaf.Hash // S: what the person adds to the seeds of events
+	Handle     subject.Handle
+	Epoch      int64
+	Proof      []byte // of the etag, under the VRF key of the epoch
+	Leaf       []byte // the enrolment leaf
+	Hash       leaf.Hash
 }
 
 // Enrol draws the secrets of new enrolments, one per identifier, computes their
@@ -253,7 +255,7 @@ func (v *Vault) enrol(b *pebble.Batch, family string, received int64, id subject
 	if err != nil {
 		return nil, err
 	}
-	e := &Enrolment{Handle: subject.NewHandle(), Epoch: Epoch, Proof: proof}
+	e := &Enrolment{Identifier: id, Handle: subject.NewHandle(), Epoch: Epoch, Proof: proof}
 	rand.Read(e.Secret[:])
 	commit := e.Handle.Commit()
 	l := leaf.Subject{Log: family, Received: received, Keys: Epoch, Commit: &commit, Etags: []leaf.Hash{etag}}
@@ -262,7 +264,11 @@ func (v *Vault) enrol(b *pebble.Batch, family string, received int64, id subject
 	}
 	e.Hash = leaf.HashOf(e.Leaf)
 	key := append([]byte{kindEnrolment}, e.Hash[:]...)
-	sealed, err := v.subjects.seal(nil, key, e.format())
+	plain, err := e.format()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := v.subjects.seal(nil, key, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -356,23 +362,29 @@ func (v *Vault) lookupKey(id subject.Identifier) ([]byte, error) {
 }
 
 const (
-	enrolmentVersion = 1
+	versionNameless  = 1 // without the identifier: what the first version wrote
+	enrolmentVersion = 2
 	proofSize        = 80
 )
 
-// format encodes version || S || opening || T || u64 epoch || proof || leaf.
-func (e *Enrolment) format() []byte {
+// format encodes version || S || opening || T || u64 epoch || proof || u16 length || identifier || leaf.
+func (e *Enrolment) format() ([]byte, error) {
+	id, err := e.Identifier.Bytes()
+	if err != nil {
+		return nil, err
+	}
 	b := []byte{enrolmentVersion}
 	b = append(b, e.Secret[:]...)
 	b = append(b, e.Handle.Opening[:]...)
 	b = append(b, e.Handle.T[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Epoch))
 	b = append(b, e.Proof...)
-	return append(b, e.Leaf...)
+	b = append(binary.BigEndian.AppendUint16(b, uint16(len(id))), id...)
+	return append(b, e.Leaf...), nil
 }
 
 func parseEnrolment(b []byte) (*Enrolment, error) {
-	if len(b) < 105+proofSize || b[0] != enrolmentVersion {
+	if len(b) < 105+proofSize || b[0] != versionNameless && b[0] != enrolmentVersion {
 		return nil, ErrCorrupt
 	}
 	e := &Enrolment{
@@ -380,8 +392,15 @@ func parseEnrolment(b []byte) (*Enrolment, error) {
 		Handle: subject.Handle{Opening: [32]byte(b[33:65]), T: [32]byte(b[65:97])},
 		Epoch:  int64(binary.BigEndian.Uint64(b[97:])),
 		Proof:  b[105 : 105+proofSize],
-		Leaf:   b[105+proofSize:],
 	}
+	rest := reader{b[105+proofSize:]}
+	if b[0] == enrolmentVersion {
+		var err error
+		if e.Identifier, err = subject.ParseIdentifier(rest.take(int(rest.uint(2)))); err != nil {
+			return nil, ErrCorrupt
+		}
+	}
+	e.Leaf = rest.b
 	e.Hash = leaf.HashOf(e.Leaf)
 	return e, nil
 }

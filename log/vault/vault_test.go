@@ -161,6 +161,45 @@ func TestEnrol(t *testing.T) {
 	}
 }
 
+// What the first version kept of a person has no name, and is read as before.
+func TestNameless(t *testing.T) {
+	v, _, _ := create(t)
+	e := enrol(t, v, alice)[0]
+	if e.Identifier != alice {
+		t.Errorf("it is the enrolment of %v", e.Identifier)
+	}
+	b := append([]byte{1}, e.Secret[:]...)
+	b = append(append(b, e.Handle.Opening[:]...), e.Handle.T[:]...)
+	b = append(append(b, 0, 0, 0, 0, 0, 0, 0, 1), e.Proof...)
+	old, err := vault.ParseEnrolment(append(b, e.Leaf...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *e
+	want.Identifier = subject.Identifier{}
+	if diff := cmp.Diff(&want, old); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	b[0] = 2 // the leaf begins with no identifier
+	if _, err := vault.ParseEnrolment(append(b, e.Leaf...)); !errors.Is(err, vault.ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The same words open the same, and no others do.
+func TestStatementOpening(t *testing.T) {
+	v, dir, m := create(t)
+	other, _, _ := create(t)
+	at := time.Unix(1763629200, 0)
+	first := v.StatementOpening(at, []byte("a"))
+	if crashed(t, dir, m).StatementOpening(at.Add(1), []byte("a")).Seed(nil) != first.Seed(nil) {
+		t.Error("said again, it opens otherwise")
+	}
+	if v.StatementOpening(at, []byte("b")).Seed(nil) == first.Seed(nil) || other.StatementOpening(at, []byte("a")).Seed(nil) == first.Seed(nil) {
+		t.Error("other words, or another vault, open the same")
+	}
+}
+
 func fields() []seal.Field {
 	return []seal.Field{
 		{Path: "actor.id", Value: seal.String("canary-alice"), Owners: []uint8{1}},
