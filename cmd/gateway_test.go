@@ -204,6 +204,16 @@ func TestGateway(t *testing.T) {
 	if len(enrolments.Enrolments) != 1 || len(enrolments.Enrolments[0].Handles) != 1 {
 		t.Errorf("enrolments of one person: %+v", enrolments)
 	}
+	bob, err := subject.Identifier{Issuer: "https://acme.example", Format: subject.FormatOpaque, ID: "bob"}.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(id string) json.RawMessage { return json.RawMessage(strings.ReplaceAll(eventJSON("http-of-"+id), "ada", id)) }
+	call(t, "EventService_SubmitEvents", map[string]any{"source": testSource, "events": []any{of("bob")}}, 1)
+	linked := read(t, call(t, "EventService_LinkSubjects", map[string]any{
+		"source": testSource, "identifiers": [][]byte{ada, bob}, "authority": "hr.acme.example", "reason": "4711",
+	}, 1)[0])
+	s.included(t, linked, linked.Checkpoint)
 	for operation := range api.methods {
 		if !called[operation] {
 			t.Errorf("%s was not called", operation)

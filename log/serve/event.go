@@ -35,6 +35,8 @@ type Events interface {
 	// SourceKeys and Enrolments are asked only for callers that Bound lets in.
 	SourceKeys(ctx context.Context, source string) (*ingest.SourceKeys, error)
 	Enrolments(ctx context.Context, ids []subject.Identifier) ([]ingest.Enrolment, []byte, error)
+	// State logs who is one person.
+	State(ctx context.Context, s ingest.Statement) (*ingest.Receipt, error)
 	// Disclose is asked only for published entries.
 	Disclose(ctx context.Context, index int64) ([]seal.Line, []byte, error)
 }
@@ -204,13 +206,9 @@ func (es *eventService) GetEnrolments(ctx context.Context, req *logv1.GetEnrolme
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]subject.Identifier, len(req.GetIdentifiers()))
-	for i, b := range req.GetIdentifiers() {
-		if ids[i], err = subject.ParseIdentifier(b); err != nil {
-			return nil, invalidRequest([]*errdetails.BadRequest_FieldViolation{
-				violation(fmt.Sprintf("identifiers[%d]", i), "identifier", "is not an identifier as SPEC 2.6 encodes it"),
-			})
-		}
+	ids, err := identifiers(req.GetIdentifiers())
+	if err != nil {
+		return nil, err
 	}
 	enrolments, note, err := l.Events.Enrolments(ctx, ids)
 	if err != nil {
@@ -230,6 +228,45 @@ func (es *eventService) GetEnrolments(ctx context.Context, req *logv1.GetEnrolme
 	return res, nil
 }
 
+// identifiers reads those of a request.
+func identifiers(wire [][]byte) ([]subject.Identifier, error) {
+	ids := make([]subject.Identifier, len(wire))
+	for i, b := range wire {
+		var err error
+		if ids[i], err = subject.ParseIdentifier(b); err != nil {
+			return nil, invalidRequest([]*errdetails.BadRequest_FieldViolation{
+				violation(fmt.Sprintf("identifiers[%d]", i), "identifier", "is not an identifier as SPEC 2.6 encodes it"),
+			})
+		}
+	}
+	return ids, nil
+}
+
+func (es *eventService) LinkSubjects(ctx context.Context, req *logv1.LinkSubjectsRequest) (*logv1.LinkSubjectsResponse, error) {
+	l, err := es.bound(ctx, req.GetLog(), req.GetSource())
+	if err != nil {
+		return nil, err
+	}
+	ids, err := identifiers(req.GetIdentifiers())
+	if err != nil {
+		return nil, err
+	}
+	principal := callOf(ctx).principal
+	if err := es.s.pace.take(principal, 1); err != nil {
+		return nil, err
+	}
+	r, err := l.Events.State(ctx, ingest.Statement{
+		Source: req.GetSource(), Principal: principal, ID: req.GetId(), Unlink: req.GetUnlink(),
+		Identifiers: ids, Authority: req.GetAuthority(), Reason: req.GetReason(),
+	})
+	if err != nil {
+		return nil, refused(err, l, req.GetSource())
+	}
+	return &logv1.LinkSubjectsResponse{
+		Index: r.Index, Leaf: r.Leaf, Inclusion: raw(r.Inclusion), Checkpoint: r.Checkpoint, Opening: opening(r.Opening),
+	}, nil
+}
+
 // bound finds a log for a caller who may write to one of its sources. Nobody
 // else is given keys or handles: they link and name.
 func (es *eventService) bound(ctx context.Context, family, source string) (*Log, error) {
@@ -243,8 +280,8 @@ func (es *eventService) bound(ctx context.Context, family, source string) (*Log,
 	return l, nil
 }
 
-// disclosed returns the lines of the event at index as a disclosure file has
-// them, and its raw bytes; nothing for an entry that is no event.
+// disclosed returns the lines of the entry at index as a disclosure file has
+// them, and its raw bytes; nothing for an entry that has no fields.
 func disclosed(ctx context.Context, l *Log, index int64) (lines, raw []byte, err error) {
 	fields, raw, err := l.Events.Disclose(ctx, index)
 	var r *ingest.Refusal

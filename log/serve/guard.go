@@ -43,6 +43,7 @@ var rules = map[string]rule{
 	logv1.EventService_SubmitStream_FullMethodName:      {},
 	logv1.EventService_GetSourceKeys_FullMethodName:     {},
 	logv1.EventService_GetEnrolments_FullMethodName:     {},
+	logv1.EventService_LinkSubjects_FullMethodName:      {},
 	logv1.LogService_GetCheckpoint_FullMethodName:       {},
 	logv1.LogService_WatchCheckpoints_FullMethodName:    {},
 	logv1.LogService_GetEntry_FullMethodName:            {},

@@ -146,6 +146,14 @@ func TestRequestsAreValidated(t *testing.T) {
 			_, err := events.GetEnrolments(ctx, &logv1.GetEnrolmentsRequest{Source: "a", Identifiers: [][]byte{{1}}})
 			return err
 		}, []string{"identifiers[0]"}},
+		{"LinkSubjects", func(ctx context.Context) error {
+			_, err := events.LinkSubjects(ctx, &logv1.LinkSubjectsRequest{Source: "A", Identifiers: [][]byte{{1, 2, 3, 4}, {1, 2, 3, 4}}, Reason: strings.Repeat("x", 1025), Id: long})
+			return err
+		}, []string{"authority", "id", "identifiers", "reason", "source"}},
+		{"LinkSubjects of one", func(ctx context.Context) error {
+			_, err := events.LinkSubjects(ctx, &logv1.LinkSubjectsRequest{Source: "a", Identifiers: [][]byte{{1, 2, 3, 4}}, Authority: "a"})
+			return err
+		}, []string{"identifiers"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := told{Code: codes.InvalidArgument, Reason: "FIELD_INVALID", Fields: tt.want}

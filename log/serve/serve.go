@@ -122,7 +122,7 @@ func New(c Config) (*Server, error) {
 
 	var err error
 	s.validator, err = protovalidate.New(protovalidate.WithMessages(
-		&logv1.GetSourceKeysRequest{}, &logv1.GetEnrolmentsRequest{}, &logv1.GetCheckpointRequest{},
+		&logv1.GetSourceKeysRequest{}, &logv1.GetEnrolmentsRequest{}, &logv1.LinkSubjectsRequest{}, &logv1.GetCheckpointRequest{},
 		&logv1.WatchCheckpointsRequest{}, &logv1.GetEntryRequest{}, &logv1.WatchEntriesRequest{},
 		&logv1.GetInclusionProofRequest{}, &logv1.GetConsistencyProofRequest{},
 	))

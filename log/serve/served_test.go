@@ -233,7 +233,8 @@ func TestSourcesAreBound(t *testing.T) {
 		_, submit := s.events.SubmitEvents(t.Context(), &logv1.SubmitEventsRequest{Source: source, Events: []*eventv1.Event{signIn("1")}})
 		_, keys := s.events.GetSourceKeys(t.Context(), &logv1.GetSourceKeysRequest{Source: source})
 		_, enrolments := s.events.GetEnrolments(t.Context(), &logv1.GetEnrolmentsRequest{Source: source, Identifiers: [][]byte{id}})
-		for method, err := range map[string]error{"SubmitEvents": submit, "GetSourceKeys": keys, "GetEnrolments": enrolments} {
+		_, link := s.events.LinkSubjects(t.Context(), &logv1.LinkSubjectsRequest{Source: source, Identifiers: [][]byte{id, append(id, 'x')}, Authority: "a"})
+		for method, err := range map[string]error{"SubmitEvents": submit, "GetSourceKeys": keys, "GetEnrolments": enrolments, "LinkSubjects": link} {
 			if diff := cmp.Diff(want, ofError(t, err)); diff != "" {
 				t.Errorf("%s of %s: error differs (-want +got):\n%s", method, source, diff)
 			}
@@ -279,6 +280,48 @@ func TestEvidence(t *testing.T) {
 
 	_, err = s.events.GetEnrolments(t.Context(), &logv1.GetEnrolmentsRequest{Source: "okta", Identifiers: [][]byte{known, []byte("no identifier")}})
 	if diff := cmp.Diff(told{Code: codes.InvalidArgument, Reason: "FIELD_INVALID", Fields: []string{"identifiers[1]"}}, ofError(t, err)); diff != "" {
+		t.Errorf("error differs (-want +got):\n%s", diff)
+	}
+}
+
+// A statement is proven, and shown by what it says.
+func TestLinkSubjects(t *testing.T) {
+	s := newSite(t)
+	e := signIn("1")
+	e.Actor.Email = "ada@acme.example"
+	s.submit(t, e)
+	id, err := subject.Identifier{Issuer: "https://acme.example", Format: "opaque", ID: "u-1"}.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mail, err := subject.Email("ada@acme.example").Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &logv1.LinkSubjectsRequest{Source: "okta", Identifiers: [][]byte{id, mail}, Authority: "hr.acme.example", Reason: "4711", Unlink: true, Id: "1"}
+	res, err := s.events.LinkSubjects(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.included(t, res.GetLeaf(), res.GetIndex(), res.GetInclusion(), res.GetCheckpoint())
+	if l, err := leaf.Parse(res.GetLeaf()); err != nil || len(l.(*leaf.Subject).Unlinks) != 2 || len(res.GetOpening().GetSeeds()) != 1 {
+		t.Errorf("%v: %s", err, res.GetLeaf())
+	}
+	again, err := s.events.LinkSubjects(t.Context(), req)
+	if err != nil || again.GetIndex() != res.GetIndex() {
+		t.Errorf("again it is at %d and not %d: %v", again.GetIndex(), res.GetIndex(), err)
+	}
+	shown, err := s.reads.GetEntry(t.Context(), &logv1.GetEntryRequest{Index: res.GetIndex(), Disclose: true, Raw: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, _, err := seal.ParseLines(shown.GetDisclosure())
+	if err != nil || len(lines) != 2 || string(lines[0].Value) != "shr.acme.example" || string(lines[1].Value) != "s4711" || shown.GetRaw() != nil {
+		t.Errorf("%s: %v", shown.GetDisclosure(), err)
+	}
+	req.Identifiers[1] = append(bytes.Clone(mail), 'x')
+	_, err = s.events.LinkSubjects(t.Context(), req)
+	if diff := cmp.Diff(told{Code: codes.NotFound, Reason: "NOT_FOUND", Fields: []string{"identifiers[1]"}, Kind: "idlog/entry"}, ofError(t, err)); diff != "" {
 		t.Errorf("error differs (-want +got):\n%s", diff)
 	}
 }

@@ -1201,6 +1201,187 @@ func (x *Handle) GetHandle() []byte {
 	return nil
 }
 
+type LinkSubjectsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log family; empty means the server's default.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// A source that the caller is bound to.
+	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// Identifiers as SPEC 2.6 encodes them, none of them twice, each enrolled.
+	Identifiers [][]byte `protobuf:"bytes,3,rep,name=identifiers,proto3" json:"identifiers,omitempty"`
+	// Who says so.
+	Authority string `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Why; may be empty.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Take back that they are of one person.
+	Unlink bool `protobuf:"varint,6,opt,name=unlink,proto3" json:"unlink,omitempty"`
+	// Chosen by the caller; tells statements apart that say the same.
+	Id            string `protobuf:"bytes,7,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkSubjectsRequest) Reset() {
+	*x = LinkSubjectsRequest{}
+	mi := &file_idlog_log_v1_event_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkSubjectsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkSubjectsRequest) ProtoMessage() {}
+
+func (x *LinkSubjectsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_idlog_log_v1_event_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkSubjectsRequest.ProtoReflect.Descriptor instead.
+func (*LinkSubjectsRequest) Descriptor() ([]byte, []int) {
+	return file_idlog_log_v1_event_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LinkSubjectsRequest) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *LinkSubjectsRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *LinkSubjectsRequest) GetIdentifiers() [][]byte {
+	if x != nil {
+		return x.Identifiers
+	}
+	return nil
+}
+
+func (x *LinkSubjectsRequest) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
+}
+
+func (x *LinkSubjectsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LinkSubjectsRequest) GetUnlink() bool {
+	if x != nil {
+		return x.Unlink
+	}
+	return false
+}
+
+func (x *LinkSubjectsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// LinkSubjectsResponse proves that a statement is in the log. The client checks all of it against what it said.
+type LinkSubjectsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the statement in the log.
+	Index int64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The leaf, byte for byte.
+	Leaf []byte `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	// Its inclusion proof, for the size of the checkpoint.
+	Inclusion [][]byte `protobuf:"bytes,3,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
+	// To which the proof leads.
+	Checkpoint []byte `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// One seed, of no owners, opens the fields authority and reason.
+	Opening       *Opening `protobuf:"bytes,5,opt,name=opening,proto3" json:"opening,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkSubjectsResponse) Reset() {
+	*x = LinkSubjectsResponse{}
+	mi := &file_idlog_log_v1_event_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkSubjectsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkSubjectsResponse) ProtoMessage() {}
+
+func (x *LinkSubjectsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_idlog_log_v1_event_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkSubjectsResponse.ProtoReflect.Descriptor instead.
+func (*LinkSubjectsResponse) Descriptor() ([]byte, []int) {
+	return file_idlog_log_v1_event_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LinkSubjectsResponse) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LinkSubjectsResponse) GetLeaf() []byte {
+	if x != nil {
+		return x.Leaf
+	}
+	return nil
+}
+
+func (x *LinkSubjectsResponse) GetInclusion() [][]byte {
+	if x != nil {
+		return x.Inclusion
+	}
+	return nil
+}
+
+func (x *LinkSubjectsResponse) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *LinkSubjectsResponse) GetOpening() *Opening {
+	if x != nil {
+		return x.Opening
+	}
+	return nil
+}
+
 var File_idlog_log_v1_event_service_proto protoreflect.FileDescriptor
 
 const file_idlog_log_v1_event_service_proto_rawDesc = "" +
@@ -1283,16 +1464,34 @@ const file_idlog_log_v1_event_service_proto_rawDesc = "" +
 	"\x04leaf\x18\x02 \x01(\fR\x04leaf\x12\x1c\n" +
 	"\tinclusion\x18\x03 \x03(\fR\tinclusion\x12\x18\n" +
 	"\aopening\x18\x04 \x01(\fR\aopening\x12\x16\n" +
-	"\x06handle\x18\x05 \x01(\fR\x06handle*D\n" +
+	"\x06handle\x18\x05 \x01(\fR\x06handle\"\xa3\x02\n" +
+	"\x13LinkSubjectsRequest\x12\x1a\n" +
+	"\x03log\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x03log\x12:\n" +
+	"\x06source\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06source\x127\n" +
+	"\videntifiers\x18\x03 \x03(\fB\x15\xbaH\x12\x92\x01\x0f\b\x02\x10\x10\x18\x01\"\az\x05\x10\x04\x18\x80\bR\videntifiers\x12(\n" +
+	"\tauthority\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\x80\x02R\tauthority\x12 \n" +
+	"\x06reason\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\x12\x16\n" +
+	"\x06unlink\x18\x06 \x01(\bR\x06unlink\x12\x17\n" +
+	"\x02id\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\x02id\"\xaf\x01\n" +
+	"\x14LinkSubjectsResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04leaf\x18\x02 \x01(\fR\x04leaf\x12\x1c\n" +
+	"\tinclusion\x18\x03 \x03(\fR\tinclusion\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\fR\n" +
+	"checkpoint\x12/\n" +
+	"\aopening\x18\x05 \x01(\v2\x15.idlog.log.v1.OpeningR\aopening*D\n" +
 	"\x04Wait\x12\x14\n" +
 	"\x10WAIT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eWAIT_PUBLISHED\x10\x01\x12\x12\n" +
-	"\x0eWAIT_SEQUENCED\x10\x022\xf4\x02\n" +
+	"\x0eWAIT_SEQUENCED\x10\x022\xcb\x03\n" +
 	"\fEventService\x12U\n" +
 	"\fSubmitEvents\x12!.idlog.log.v1.SubmitEventsRequest\x1a\".idlog.log.v1.SubmitEventsResponse\x12Y\n" +
 	"\fSubmitStream\x12!.idlog.log.v1.SubmitStreamRequest\x1a\".idlog.log.v1.SubmitStreamResponse(\x010\x01\x12X\n" +
 	"\rGetSourceKeys\x12\".idlog.log.v1.GetSourceKeysRequest\x1a#.idlog.log.v1.GetSourceKeysResponse\x12X\n" +
-	"\rGetEnrolments\x12\".idlog.log.v1.GetEnrolmentsRequest\x1a#.idlog.log.v1.GetEnrolmentsResponseB\x97\x01\n" +
+	"\rGetEnrolments\x12\".idlog.log.v1.GetEnrolmentsRequest\x1a#.idlog.log.v1.GetEnrolmentsResponse\x12U\n" +
+	"\fLinkSubjects\x12!.idlog.log.v1.LinkSubjectsRequest\x1a\".idlog.log.v1.LinkSubjectsResponseB\x97\x01\n" +
 	"\x10com.idlog.log.v1B\x11EventServiceProtoP\x01Z\x1eidlog/proto/idlog/log/v1;logv1\xa2\x02\x03ILX\xaa\x02\fIdlog.Log.V1\xca\x02\fIdlog\\Log\\V1\xe2\x02\x18Idlog\\Log\\V1\\GPBMetadata\xea\x02\x0eIdlog::Log::V1b\x06proto3"
 
 var (
@@ -1308,7 +1507,7 @@ func file_idlog_log_v1_event_service_proto_rawDescGZIP() []byte {
 }
 
 var file_idlog_log_v1_event_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_idlog_log_v1_event_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_idlog_log_v1_event_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_idlog_log_v1_event_service_proto_goTypes = []any{
 	(Wait)(0),                     // 0: idlog.log.v1.Wait
 	(*SubmitEventsRequest)(nil),   // 1: idlog.log.v1.SubmitEventsRequest
@@ -1328,41 +1527,46 @@ var file_idlog_log_v1_event_service_proto_goTypes = []any{
 	(*GetEnrolmentsResponse)(nil), // 15: idlog.log.v1.GetEnrolmentsResponse
 	(*Enrolment)(nil),             // 16: idlog.log.v1.Enrolment
 	(*Handle)(nil),                // 17: idlog.log.v1.Handle
-	(*v1.Event)(nil),              // 18: idlog.event.v1.Event
-	(*status.Status)(nil),         // 19: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*LinkSubjectsRequest)(nil),   // 18: idlog.log.v1.LinkSubjectsRequest
+	(*LinkSubjectsResponse)(nil),  // 19: idlog.log.v1.LinkSubjectsResponse
+	(*v1.Event)(nil),              // 20: idlog.event.v1.Event
+	(*status.Status)(nil),         // 21: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_idlog_log_v1_event_service_proto_depIdxs = []int32{
-	18, // 0: idlog.log.v1.SubmitEventsRequest.events:type_name -> idlog.event.v1.Event
+	20, // 0: idlog.log.v1.SubmitEventsRequest.events:type_name -> idlog.event.v1.Event
 	0,  // 1: idlog.log.v1.SubmitEventsRequest.wait:type_name -> idlog.log.v1.Wait
 	5,  // 2: idlog.log.v1.SubmitEventsResponse.results:type_name -> idlog.log.v1.Result
 	1,  // 3: idlog.log.v1.SubmitStreamRequest.request:type_name -> idlog.log.v1.SubmitEventsRequest
 	2,  // 4: idlog.log.v1.SubmitStreamResponse.response:type_name -> idlog.log.v1.SubmitEventsResponse
-	19, // 5: idlog.log.v1.SubmitStreamResponse.error:type_name -> google.rpc.Status
+	21, // 5: idlog.log.v1.SubmitStreamResponse.error:type_name -> google.rpc.Status
 	6,  // 6: idlog.log.v1.Result.receipt:type_name -> idlog.log.v1.Receipt
 	7,  // 7: idlog.log.v1.Result.ticket:type_name -> idlog.log.v1.Ticket
-	19, // 8: idlog.log.v1.Result.error:type_name -> google.rpc.Status
+	21, // 8: idlog.log.v1.Result.error:type_name -> google.rpc.Status
 	8,  // 9: idlog.log.v1.Receipt.opening:type_name -> idlog.log.v1.Opening
 	8,  // 10: idlog.log.v1.Ticket.opening:type_name -> idlog.log.v1.Opening
-	20, // 11: idlog.log.v1.Opening.received:type_name -> google.protobuf.Timestamp
+	22, // 11: idlog.log.v1.Opening.received:type_name -> google.protobuf.Timestamp
 	9,  // 12: idlog.log.v1.Opening.seeds:type_name -> idlog.log.v1.Seed
 	12, // 13: idlog.log.v1.GetSourceKeysResponse.keys:type_name -> idlog.log.v1.SourceKeys
 	13, // 14: idlog.log.v1.SourceKeys.tag_keys:type_name -> idlog.log.v1.TagKey
 	16, // 15: idlog.log.v1.GetEnrolmentsResponse.enrolments:type_name -> idlog.log.v1.Enrolment
 	17, // 16: idlog.log.v1.Enrolment.handles:type_name -> idlog.log.v1.Handle
-	1,  // 17: idlog.log.v1.EventService.SubmitEvents:input_type -> idlog.log.v1.SubmitEventsRequest
-	3,  // 18: idlog.log.v1.EventService.SubmitStream:input_type -> idlog.log.v1.SubmitStreamRequest
-	10, // 19: idlog.log.v1.EventService.GetSourceKeys:input_type -> idlog.log.v1.GetSourceKeysRequest
-	14, // 20: idlog.log.v1.EventService.GetEnrolments:input_type -> idlog.log.v1.GetEnrolmentsRequest
-	2,  // 21: idlog.log.v1.EventService.SubmitEvents:output_type -> idlog.log.v1.SubmitEventsResponse
-	4,  // 22: idlog.log.v1.EventService.SubmitStream:output_type -> idlog.log.v1.SubmitStreamResponse
-	11, // 23: idlog.log.v1.EventService.GetSourceKeys:output_type -> idlog.log.v1.GetSourceKeysResponse
-	15, // 24: idlog.log.v1.EventService.GetEnrolments:output_type -> idlog.log.v1.GetEnrolmentsResponse
-	21, // [21:25] is the sub-list for method output_type
-	17, // [17:21] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 17: idlog.log.v1.LinkSubjectsResponse.opening:type_name -> idlog.log.v1.Opening
+	1,  // 18: idlog.log.v1.EventService.SubmitEvents:input_type -> idlog.log.v1.SubmitEventsRequest
+	3,  // 19: idlog.log.v1.EventService.SubmitStream:input_type -> idlog.log.v1.SubmitStreamRequest
+	10, // 20: idlog.log.v1.EventService.GetSourceKeys:input_type -> idlog.log.v1.GetSourceKeysRequest
+	14, // 21: idlog.log.v1.EventService.GetEnrolments:input_type -> idlog.log.v1.GetEnrolmentsRequest
+	18, // 22: idlog.log.v1.EventService.LinkSubjects:input_type -> idlog.log.v1.LinkSubjectsRequest
+	2,  // 23: idlog.log.v1.EventService.SubmitEvents:output_type -> idlog.log.v1.SubmitEventsResponse
+	4,  // 24: idlog.log.v1.EventService.SubmitStream:output_type -> idlog.log.v1.SubmitStreamResponse
+	11, // 25: idlog.log.v1.EventService.GetSourceKeys:output_type -> idlog.log.v1.GetSourceKeysResponse
+	15, // 26: idlog.log.v1.EventService.GetEnrolments:output_type -> idlog.log.v1.GetEnrolmentsResponse
+	19, // 27: idlog.log.v1.EventService.LinkSubjects:output_type -> idlog.log.v1.LinkSubjectsResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_idlog_log_v1_event_service_proto_init() }
@@ -1385,7 +1589,7 @@ func file_idlog_log_v1_event_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_idlog_log_v1_event_service_proto_rawDesc), len(file_idlog_log_v1_event_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	EventService_SubmitStream_FullMethodName  = "/idlog.log.v1.EventService/SubmitStream"
 	EventService_GetSourceKeys_FullMethodName = "/idlog.log.v1.EventService/GetSourceKeys"
 	EventService_GetEnrolments_FullMethodName = "/idlog.log.v1.EventService/GetEnrolments"
+	EventService_LinkSubjects_FullMethodName  = "/idlog.log.v1.EventService/LinkSubjects"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -42,6 +43,9 @@ type EventServiceClient interface {
 	GetSourceKeys(ctx context.Context, in *GetSourceKeysRequest, opts ...grpc.CallOption) (*GetSourceKeysResponse, error)
 	// The enrolments of identifiers, with the evidence that each is the identifier's own.
 	GetEnrolments(ctx context.Context, in *GetEnrolmentsRequest, opts ...grpc.CallOption) (*GetEnrolmentsResponse, error)
+	// States that identifiers are of one person, or takes that back. The statement is an entry of the log: who said so and
+	// why are its fields. The same statement under the same id is made once, and answered again.
+	LinkSubjects(ctx context.Context, in *LinkSubjectsRequest, opts ...grpc.CallOption) (*LinkSubjectsResponse, error)
 }
 
 type eventServiceClient struct {
@@ -95,6 +99,16 @@ func (c *eventServiceClient) GetEnrolments(ctx context.Context, in *GetEnrolment
 	return out, nil
 }
 
+func (c *eventServiceClient) LinkSubjects(ctx context.Context, in *LinkSubjectsRequest, opts ...grpc.CallOption) (*LinkSubjectsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LinkSubjectsResponse)
+	err := c.cc.Invoke(ctx, EventService_LinkSubjects_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
@@ -112,6 +126,9 @@ type EventServiceServer interface {
 	GetSourceKeys(context.Context, *GetSourceKeysRequest) (*GetSourceKeysResponse, error)
 	// The enrolments of identifiers, with the evidence that each is the identifier's own.
 	GetEnrolments(context.Context, *GetEnrolmentsRequest) (*GetEnrolmentsResponse, error)
+	// States that identifiers are of one person, or takes that back. The statement is an entry of the log: who said so and
+	// why are its fields. The same statement under the same id is made once, and answered again.
+	LinkSubjects(context.Context, *LinkSubjectsRequest) (*LinkSubjectsResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -133,6 +150,9 @@ func (UnimplementedEventServiceServer) GetSourceKeys(context.Context, *GetSource
 }
 func (UnimplementedEventServiceServer) GetEnrolments(context.Context, *GetEnrolmentsRequest) (*GetEnrolmentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEnrolments not implemented")
+}
+func (UnimplementedEventServiceServer) LinkSubjects(context.Context, *LinkSubjectsRequest) (*LinkSubjectsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LinkSubjects not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -216,6 +236,24 @@ func _EventService_GetEnrolments_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_LinkSubjects_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LinkSubjectsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).LinkSubjects(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_LinkSubjects_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).LinkSubjects(ctx, req.(*LinkSubjectsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -234,6 +272,10 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetEnrolments",
 			Handler:    _EventService_GetEnrolments_Handler,
+		},
+		{
+			MethodName: "LinkSubjects",
+			Handler:    _EventService_LinkSubjects_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

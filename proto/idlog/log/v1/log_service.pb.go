@@ -207,7 +207,7 @@ type GetEntryRequest struct {
 	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
 	// From 0.
 	Index int64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	// Ask for the fields of the event as well.
+	// Ask for the fields of the event or statement as well.
 	Disclose bool `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
 	// Ask for the raw bytes as well.
 	Raw           bool `protobuf:"varint,4,opt,name=raw,proto3" json:"raw,omitempty"`
@@ -281,7 +281,7 @@ type GetEntryResponse struct {
 	Inclusion [][]byte `protobuf:"bytes,2,rep,name=inclusion,proto3" json:"inclusion,omitempty"`
 	// To which the proof leads.
 	Checkpoint []byte `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The lines of an idlog-disclosure/v1 file, without its proof; empty unless asked for and the entry is an event.
+	// The lines of an idlog-disclosure/v1 file, without its proof; empty unless asked for and the entry has fields.
 	Disclosure []byte `protobuf:"bytes,4,opt,name=disclosure,proto3" json:"disclosure,omitempty"`
 	// The bytes that the source delivered, masked.
 	Raw           []byte `protobuf:"bytes,5,opt,name=raw,proto3" json:"raw,omitempty"`
