@@ -23,7 +23,7 @@ type Entry struct {
 	Leaf       leaf.Leaf // *leaf.Event, *leaf.Subject and so on
 	Bytes      []byte    // the leaf as it is in the log
 	Checkpoint *Checkpoint
-	// Lines are the fields of an event, if they were asked for and the server
+	// Lines are the fields of an event or a statement, if they were asked for and the server
 	// has them; a line that is Erased or Withheld is so by the server's word.
 	Lines []seal.Line
 	// Raw are the bytes that the source delivered, if they were asked for: they
@@ -38,9 +38,9 @@ func (e *Entry) Proof() proof.Proof {
 	return proof.Proof{Extra: e.Bytes, Index: e.Index, Hashes: e.inclusion, Checkpoint: e.Checkpoint.Note}
 }
 
-// Disclosure returns the entry's fields as a disclosure, and nil if it has none.
+// Disclosure returns the fields of an event as a disclosure, and nil if the entry is none or shows none.
 func (e *Entry) Disclosure() *seal.Disclosure {
-	if len(e.Lines) == 0 {
+	if _, ok := e.Leaf.(*leaf.Event); !ok || len(e.Lines) == 0 {
 		return nil
 	}
 	return &seal.Disclosure{Lines: e.Lines, Proof: e.Proof()}
@@ -249,11 +249,15 @@ func (c *Client) verifyEntry(cp *Checkpoint, index int64, b []byte, path []leaf.
 	if rest != nil {
 		return nil, errors.New("something follows the lines of the disclosure")
 	}
-	event, ok := e.Leaf.(*leaf.Event)
-	if !ok {
-		return nil, errors.New("fields are shown of a leaf that is not an event")
+	switch l := e.Leaf.(type) {
+	case *leaf.Event:
+		e.Lines, err = seal.OpenLines(l, lines)
+	case *leaf.Subject:
+		e.Lines, err = seal.OpenStatement(l, lines)
+	default:
+		err = errors.New("fields are shown of a leaf that has none")
 	}
-	if e.Lines, err = seal.OpenLines(event, lines); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -71,6 +71,7 @@ type Operator struct {
 	byID   map[string]*logged
 	events map[int64]*logged
 	notes  map[int64][]byte
+	said   map[string]*logged // statements, by their requests
 
 	Calls   map[string]int // by method, how often it was called
 	Publish int64          // size of the newest checkpoint; 0: everything there is
@@ -107,6 +108,7 @@ func New(t testing.TB) *Operator {
 	op := &Operator{
 		vrf: subject.NewVRFKey(), grown: make(chan struct{}), people: make(map[subject.Identifier]*person),
 		byID: make(map[string]*logged), events: make(map[int64]*logged), notes: make(map[int64][]byte),
+		said:  make(map[string]*logged),
 		Calls: make(map[string]int), Quorum: 3,
 	}
 	rand.Read(op.epoch[:])

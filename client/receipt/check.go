@@ -67,13 +67,9 @@ func (c *Checker) Check(sent *Submission, r *logv1.Receipt, cp *policy.Verified)
 	}
 	at := received.AsTime()
 	repeat := r.GetIndex() < c.Before[cp.Checkpoint.Origin]
-	switch oldest := cp.Oldest(); {
-	case !repeat && c.Early(at) && (c.Held == nil || !c.Held(leafHash)):
-		return fail(2, nil, "received at %s, before it was sent at %s", stamp(at), stamp(c.First))
-	case at.After(c.Answered.Add(c.Skew)):
-		return fail(2, nil, "received at %s, after the answer came at %s", stamp(at), stamp(c.Answered))
-	case !oldest.IsZero() && at.After(oldest.Add(c.Skew)):
-		return fail(2, nil, "received at %s, after it was cosigned at %s", stamp(at), stamp(oldest))
+	held := !repeat && c.Early(at) && c.Held != nil && c.Held(leafHash)
+	if err := c.dated(at, repeat || held, cp); err != nil {
+		return fail(2, nil, "%v", err)
 	}
 
 	// 5. SPEC: "neutral tags: recompute with K_1,s K_4,s K_7,s K_6, each against its commit". The commits were
@@ -153,6 +149,19 @@ func (c *Checker) Check(sent *Submission, r *logv1.Receipt, cp *policy.Verified)
 		NativeID: sent.Event.GetSource().GetNativeId(), Received: at, Repeat: repeat, Sent: sent,
 		inclusion: inclusion, lines: lines,
 	}, nil
+}
+
+// dated is step 2 as far as it concerns the time: of what was known before, it may be any time before.
+func (c *Checker) dated(at time.Time, known bool, cp *policy.Verified) error {
+	switch oldest := cp.Oldest(); {
+	case !known && c.Early(at):
+		return fmt.Errorf("received at %s, before it was sent at %s", stamp(at), stamp(c.First))
+	case at.After(c.Answered.Add(c.Skew)):
+		return fmt.Errorf("received at %s, after the answer came at %s", stamp(at), stamp(c.Answered))
+	case !oldest.IsZero() && at.After(oldest.Add(c.Skew)):
+		return fmt.Errorf("received at %s, after it was cosigned at %s", stamp(at), stamp(oldest))
+	}
+	return nil
 }
 
 // header is step 1 as far as it concerns the leaf alone, which a ticket has as well.

@@ -42,6 +42,8 @@ type epoch struct {
 // handle.
 type Enrolment struct {
 	index  int64     // of the enrolment leaf
+	leaf   leaf.Hash // its hash
+	etag   leaf.Hash
 	handle [32]byte  // T
 	mark   leaf.Hash // the tag 2 of T
 }
@@ -169,7 +171,10 @@ func (s *Source) enrolments(id subject.Identifier, e *logv1.Enrolment, cp *polic
 		case len(l.Etags) != 1 || l.Etags[0] != etag:
 			return nil, errors.New("the enrolment leaf is somebody else's")
 		}
-		list = append(list, Enrolment{index: h.GetIndex(), handle: handle.T, mark: tag.OfPerson(handle.T, tag.Person)})
+		list = append(list, Enrolment{
+			index: h.GetIndex(), leaf: leaf.HashOf(h.GetLeaf()), etag: etag,
+			handle: handle.T, mark: tag.OfPerson(handle.T, tag.Person),
+		})
 	}
 	return list, nil
 }

@@ -107,6 +107,8 @@ func Alone(index int64, family string, l leaf.Leaf, problem error, w Window) []F
 	switch l := l.(type) {
 	case *leaf.Event:
 		a.tags(l)
+	case *leaf.Subject:
+		a.etags(l)
 	case *leaf.Erasure:
 		a.below(l.To)
 	case *leaf.Loss:
@@ -159,6 +161,13 @@ func (a *alone) genesis(family string, g *leaf.Genesis) {
 func (a *alone) below(to int64) {
 	if to > a.index {
 		a.find(Range, "speaks of entries up to %d, which are not before it", to)
+	}
+}
+
+// etags judges a statement of sameness: it has the etags of the enrolments that it names, each of which has one.
+func (a *alone) etags(s *leaf.Subject) {
+	if n := len(s.Links) + len(s.Unlinks); s.Commit == nil && len(s.Etags) > n {
+		a.find(Enrolment, "has %d etags, and names only %d enrolments", len(s.Etags), n)
 	}
 }
 

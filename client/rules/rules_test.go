@@ -52,6 +52,18 @@ func enrolment() *leaf.Subject {
 	return &leaf.Subject{Log: family, Received: now, Keys: 1, Commit: &c, Etags: []leaf.Hash{h(2)}}
 }
 
+func statement(links, etags int) *leaf.Subject {
+	f := h(7)
+	s := &leaf.Subject{Log: family, Received: now, Keys: 1, Fields: &f}
+	for i := range links {
+		s.Links = append(s.Links, h(byte(i)))
+	}
+	for i := range etags {
+		s.Etags = append(s.Etags, h(byte(i)))
+	}
+	return s
+}
+
 // TestRules adds logs leaf by leaf. Each but the first breaks one rule.
 func TestRules(t *testing.T) {
 	changed := func(change func(*leaf.Event)) *leaf.Event {
@@ -69,7 +81,7 @@ func TestRules(t *testing.T) {
 	mapFn.Genesis.MapFn = "idlog-mapfn/2"
 	previous.Genesis.Previous = &leaf.Previous{Origin: "elsewhere/1", Size: 3, Root: h(1)}
 	window := rules.Window{After: day.Add(-time.Hour), Before: day.Add(time.Second)}
-	whole := []leaf.Leaf{genesis(), keys("okta"), enrolment(), event(), second, changed(func(e *leaf.Event) { e.Source = "auth0" }), nextEpoch,
+	whole := []leaf.Leaf{genesis(), keys("okta"), enrolment(), event(), second, changed(func(e *leaf.Event) { e.Source = "auth0" }), statement(3, 2), nextEpoch,
 		changed(func(e *leaf.Event) { e.Keys = 2 }), &leaf.Root{Origin: family + "/1", MapFn: leaf.MapFn}}
 	for name, tc := range map[string]struct {
 		leaves []leaf.Leaf
@@ -92,17 +104,18 @@ func TestRules(t *testing.T) {
 		"an epoch of nobody": {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Keys = 2 })}, []string{"entry 2: keys: is of epoch 2, which no earlier entry announces"}},
 		"enrolled in no epoch": {[]leaf.Leaf{genesis(), keys(), &leaf.Subject{Log: family, Received: now, Keys: 3, Commit: new(leaf.Hash), Etags: []leaf.Hash{h(1)}}},
 			[]string{"entry 2: keys: is of epoch 3, which no earlier entry announces"}},
-		"another family":  {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Log = "other" })}, []string{"entry 2: family: the leaf is of log other, and the log's family is log.example/id"}},
-		"another's root":  {[]leaf.Leaf{genesis(), keys(), &leaf.Root{Origin: "other/1"}}, []string{"entry 2: family: the root is of other/1, which is no shard of log.example/id"}},
-		"erased to come":  {[]leaf.Leaf{genesis(), keys(), &leaf.Erasure{Log: family, Received: now, From: 1, To: 3}}, []string{"entry 2: range: speaks of entries up to 3, which are not before it"}},
-		"lost to come":    {[]leaf.Leaf{genesis(), keys(), &leaf.Loss{Log: family, Received: now, From: 1, To: 9}}, []string{"entry 2: range: speaks of entries up to 9, which are not before it"}},
-		"root to come":    {[]leaf.Leaf{genesis(), keys(), &leaf.Root{Origin: family + "/1", N: 3, MapFn: leaf.MapFn}}, []string{"entry 2: range: speaks of entries up to 3, which are not before it"}},
-		"lost before":     {[]leaf.Leaf{genesis(), keys(), &leaf.Loss{Log: family, Received: now, From: 1, To: 2}}, nil},
-		"no leaf":         {[]leaf.Leaf{genesis(), keys(), nil}, []string{"entry 2: grammar: is no leaf of ours: it is not"}},
-		"no event id":     {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags = e.Tags[1:] })}, []string{"entry 2: tags: has 0 tags of the event's id, not one"}},
-		"two classes":     {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[5].Field = 6 })}, []string{"entry 2: tags: has 2 tags of its class, not one"}},
-		"too many actors": {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[1].Field = 3 })}, []string{"entry 2: tags: has 2 tags of its actor and only 0 of persons"}},
-		"an unknown tag":  {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[5].Field = 8 })}, []string{"entry 2: tags: has a tag of field 8, which no event has"}},
+		"one etag too many": {[]leaf.Leaf{genesis(), keys(), statement(2, 3)}, []string{"entry 2: enrolment: has 3 etags, and names only 2 enrolments"}},
+		"another family":    {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Log = "other" })}, []string{"entry 2: family: the leaf is of log other, and the log's family is log.example/id"}},
+		"another's root":    {[]leaf.Leaf{genesis(), keys(), &leaf.Root{Origin: "other/1"}}, []string{"entry 2: family: the root is of other/1, which is no shard of log.example/id"}},
+		"erased to come":    {[]leaf.Leaf{genesis(), keys(), &leaf.Erasure{Log: family, Received: now, From: 1, To: 3}}, []string{"entry 2: range: speaks of entries up to 3, which are not before it"}},
+		"lost to come":      {[]leaf.Leaf{genesis(), keys(), &leaf.Loss{Log: family, Received: now, From: 1, To: 9}}, []string{"entry 2: range: speaks of entries up to 9, which are not before it"}},
+		"root to come":      {[]leaf.Leaf{genesis(), keys(), &leaf.Root{Origin: family + "/1", N: 3, MapFn: leaf.MapFn}}, []string{"entry 2: range: speaks of entries up to 3, which are not before it"}},
+		"lost before":       {[]leaf.Leaf{genesis(), keys(), &leaf.Loss{Log: family, Received: now, From: 1, To: 2}}, nil},
+		"no leaf":           {[]leaf.Leaf{genesis(), keys(), nil}, []string{"entry 2: grammar: is no leaf of ours: it is not"}},
+		"no event id":       {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags = e.Tags[1:] })}, []string{"entry 2: tags: has 0 tags of the event's id, not one"}},
+		"two classes":       {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[5].Field = 6 })}, []string{"entry 2: tags: has 2 tags of its class, not one"}},
+		"too many actors":   {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[1].Field = 3 })}, []string{"entry 2: tags: has 2 tags of its actor and only 0 of persons"}},
+		"an unknown tag":    {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Tags[5].Field = 8 })}, []string{"entry 2: tags: has a tag of field 8, which no event has"}},
 		"dated forward": {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Received += 62 })},
 			[]string{"entry 2: received: received at 2026-11-23T08:01:02Z, later than 2026-11-23T08:00:01Z, when witnesses had cosigned it"}},
 		"within the skew": {[]leaf.Leaf{genesis(), keys("okta"), changed(func(e *leaf.Event) { e.Received += 61 })}, nil},
