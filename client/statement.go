@@ -3,12 +3,29 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"idlog/client/call"
 	"idlog/client/receipt"
 	logv1 "idlog/proto/idlog/log/v1"
 )
+
+// Stranger returns which of a statement's identifiers no event has named, where that is why [Client.Link] failed.
+func Stranger(err error) (i int, ok bool) {
+	r, ok := errors.AsType[*Refused](err)
+	if !ok || r.Reason != logv1.Reason_REASON_NOT_FOUND {
+		return 0, false
+	}
+	text, ok := strings.CutPrefix(r.Path, "identifiers[")
+	if !ok {
+		return 0, false
+	}
+	i, err = strconv.Atoi(strings.TrimSuffix(text, "]"))
+	return i, err == nil && i >= 0
+}
 
 // Statement says that identifiers are of one person, or takes that back.
 type Statement = receipt.Statement

@@ -208,7 +208,9 @@ func TestGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := func(id string) json.RawMessage { return json.RawMessage(strings.ReplaceAll(eventJSON("http-of-"+id), "ada", id)) }
+	of := func(id string) json.RawMessage {
+		return json.RawMessage(strings.ReplaceAll(eventJSON("http-of-"+id), "ada", id))
+	}
 	call(t, "EventService_SubmitEvents", map[string]any{"source": testSource, "events": []any{of("bob")}}, 1)
 	linked := read(t, call(t, "EventService_LinkSubjects", map[string]any{
 		"source": testSource, "identifiers": [][]byte{ada, bob}, "authority": "hr.acme.example", "reason": "4711",

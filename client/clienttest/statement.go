@@ -29,7 +29,7 @@ func (op *Operator) LinkSubjects(_ context.Context, req *logv1.LinkSubjectsReque
 	}
 	rec := op.said[string(key)]
 	if rec == nil {
-		if rec, err = op.state(req); err != nil {
+		if rec, err = op.link(req); err != nil {
 			return nil, err
 		}
 		op.said[string(key)] = rec
@@ -49,8 +49,8 @@ func (op *Operator) LinkSubjects(_ context.Context, req *logv1.LinkSubjectsReque
 	return res, nil
 }
 
-// state makes and appends the leaf of a statement, with the lie that is asked for.
-func (op *Operator) state(req *logv1.LinkSubjectsRequest) (*logged, error) {
+// link makes and appends the leaf of a statement, with the lie that is asked for.
+func (op *Operator) link(req *logv1.LinkSubjectsRequest) (*logged, error) {
 	l := &leaf.Subject{Log: Family, Received: op.now().Unix(), Keys: 1}
 	var joined []leaf.Hash
 	for i, b := range req.Identifiers {

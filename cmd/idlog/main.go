@@ -62,7 +62,7 @@ Data goes to standard output, all else to standard error; --json makes both JSON
   idlog verify 42.idlog-disclosure -p policy.tlog-policy`,
 	}
 	s.Flags(root, getenv)
-	root.AddCommand(submit.Command(s), submit.Follow(s),
+	root.AddCommand(submit.Command(s), submit.Follow(s), submit.Link(s),
 		read.Get(s), read.List(s), read.Share(s), read.Watch(s), read.Checkpoint(s), read.Prove(s), read.Consistency(s),
 		audit.Audit(s), audit.Monitor(s, getenv), pin.Command(s), offline.Verify(s), offline.Policy(s), offline.Key(s))
 	return root

@@ -2,7 +2,7 @@
 // persons, seals them into leaves, journals these, hands them to the log in
 // order, and answers with receipts or tickets.
 //
-// It also logs who is one person, by the word of somebody who may submit: State.
+// It also logs who is one person, by the word of somebody who may submit: Link.
 //
 // It trusts journal and vault to keep what they said is durable, and the log to
 // say truly what is integrated. It trusts no submitter: an event is held to the

@@ -40,12 +40,12 @@ type Statement struct {
 	Authority, Reason string
 }
 
-// State logs a statement and returns its receipt, whose one seed opens authority and reason. It names all enrolments that
+// Link logs a statement and returns its receipt, whose one seed opens authority and reason. It names all enrolments that
 // the identifiers have; those that are only journalled are sequenced first.
 //
 // Errors are a *Refusal (NOT_FOUND with the path of an identifier that is not enrolled; BACKLOG_FULL if the checkpoint does
 // not come in time: then the statement is durable, and the same again waits for it), ctx's, or a failure of storage.
-func (in *Ingest) State(ctx context.Context, s Statement) (*Receipt, error) {
+func (in *Ingest) Link(ctx context.Context, s Statement) (*Receipt, error) {
 	if err := in.Bound(s.Source, s.Principal); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (in *Ingest) State(ctx context.Context, s Statement) (*Receipt, error) {
 	if err := in.writable(); err != nil {
 		return nil, err
 	}
-	r, err := in.state(ctx, &s)
+	r, err := in.link(ctx, &s)
 	if err != nil {
 		return nil, fmt.Errorf("stating who is one person: %w", err)
 	}
@@ -110,7 +110,7 @@ func (s *Statement) said() ([]byte, error) {
 	return b, nil
 }
 
-func (in *Ingest) state(ctx context.Context, s *Statement) (*Receipt, error) {
+func (in *Ingest) link(ctx context.Context, s *Statement) (*Receipt, error) {
 	said, err := s.said()
 	if err != nil {
 		return nil, err

@@ -33,10 +33,10 @@ func statement(id string, persons ...subject.Identifier) ingest.Statement {
 	}
 }
 
-// state makes a statement and checks its receipt as who made it can.
-func (w *world) state(s ingest.Statement) *ingest.Receipt {
+// link makes a statement and checks its receipt as who made it can.
+func (w *world) link(s ingest.Statement) *ingest.Receipt {
 	w.t.Helper()
-	r, err := w.State(w.t.Context(), s)
+	r, err := w.Link(w.t.Context(), s)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -109,22 +109,22 @@ func (w *world) state(s ingest.Statement) *ingest.Receipt {
 	return r
 }
 
-func TestState(t *testing.T) {
+func TestLink(t *testing.T) {
 	w := newWorld(t)
 	w.receipts(w.event("1", "a", "b"))
 	mail := subject.Email("canary-a@acme.example")
-	first := w.state(statement("1", personOf("a"), mail))
+	first := w.link(statement("1", personOf("a"), mail))
 	undo := statement("1", personOf("a"), mail)
 	undo.Unlink = true
-	undone := w.state(undo)
-	other := w.state(statement("1", personOf("a"), personOf("b"), mail))
-	second := w.state(statement("2", mail, personOf("a")))
+	undone := w.link(undo)
+	other := w.link(statement("1", personOf("a"), personOf("b"), mail))
+	second := w.link(statement("2", mail, personOf("a")))
 	// Said again, before and after a restart, by who else may write, and in another order: the same.
 	for range 2 {
 		again := statement("1", mail, personOf("a"))
 		again.Principal = "second"
 		for want, s := range map[*ingest.Receipt]ingest.Statement{first: again, undone: undo, second: statement("2", mail, personOf("a"))} {
-			if got := w.state(s); got.Index != want.Index || !bytes.Equal(got.Leaf, want.Leaf) || got.Opening.Seeds[0].Seed != want.Opening.Seeds[0].Seed {
+			if got := w.link(s); got.Index != want.Index || !bytes.Equal(got.Leaf, want.Leaf) || got.Opening.Seeds[0].Seed != want.Opening.Seeds[0].Seed {
 				t.Errorf("said again it is at %d, first at %d", got.Index, want.Index)
 			}
 		}
@@ -139,7 +139,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-func TestStateRefuses(t *testing.T) {
+func TestLinkRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.receipts(w.event("1", "a", "b"))
 	a, b := personOf("a"), personOf("b")
@@ -167,7 +167,7 @@ func TestStateRefuses(t *testing.T) {
 	} {
 		s := statement("1", a, b)
 		c.change(&s)
-		_, err := w.State(t.Context(), s)
+		_, err := w.Link(t.Context(), s)
 		var r *ingest.Refusal
 		if !errors.As(err, &r) || r.Reason != c.reason || r.Path != c.path {
 			t.Errorf("%s: %v", name, err)
@@ -179,34 +179,34 @@ func TestStateRefuses(t *testing.T) {
 }
 
 // Who is told nothing, because no checkpoint came or the process died, asks again and gets the one statement.
-func TestStateInterrupted(t *testing.T) {
+func TestLinkInterrupted(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.config.AckTimeout = 50 * time.Millisecond })
 	w.receipts(w.event("1", "a", "b"))
 	w.log.set(func(f *fakeLog) { f.hold = true })
 	s := statement("1", personOf("a"), personOf("b"))
-	if _, err := w.State(t.Context(), s); reason(err) != logv1.Reason_REASON_BACKLOG_FULL {
+	if _, err := w.Link(t.Context(), s); reason(err) != logv1.Reason_REASON_BACKLOG_FULL {
 		t.Fatalf("without a checkpoint: %v", err)
 	}
 	c := w.crashed()
 	c.start()
-	if r := c.state(s); r.Index != int64(len(c.log.leaves()))-1 {
+	if r := c.link(s); r.Index != int64(len(c.log.leaves()))-1 {
 		t.Errorf("it stands at %d of %d", r.Index, len(c.log.leaves()))
 	}
 	w.log.set(func(f *fakeLog) { f.hold = false })
-	w.state(s)
+	w.link(s)
 }
 
 // Between the append and the journal's knowing of it everything may stop: the statement is in the log once.
-func TestStateCrashAtAppend(t *testing.T) {
+func TestLinkCrashAtAppend(t *testing.T) {
 	w := newWorld(t)
 	w.receipts(w.event("1", "a", "b"))
 	var crashed *world
 	var once sync.Once
 	w.log.after = func() { once.Do(func() { crashed = w.crashed() }) }
 	s := statement("1", personOf("a"), personOf("b"))
-	want := w.state(s)
+	want := w.link(s)
 	crashed.start()
-	if got := crashed.state(s); got.Index != want.Index || !bytes.Equal(got.Leaf, want.Leaf) || len(crashed.log.leaves()) != int(want.Index)+1 {
+	if got := crashed.link(s); got.Index != want.Index || !bytes.Equal(got.Leaf, want.Leaf) || len(crashed.log.leaves()) != int(want.Index)+1 {
 		t.Errorf("after the crash it is at %d of %d, and before at %d", got.Index, len(crashed.log.leaves()), want.Index)
 	}
 }

@@ -35,8 +35,8 @@ type Events interface {
 	// SourceKeys and Enrolments are asked only for callers that Bound lets in.
 	SourceKeys(ctx context.Context, source string) (*ingest.SourceKeys, error)
 	Enrolments(ctx context.Context, ids []subject.Identifier) ([]ingest.Enrolment, []byte, error)
-	// State logs who is one person.
-	State(ctx context.Context, s ingest.Statement) (*ingest.Receipt, error)
+	// Link logs who is one person, or is not.
+	Link(ctx context.Context, s ingest.Statement) (*ingest.Receipt, error)
 	// Disclose is asked only for published entries.
 	Disclose(ctx context.Context, index int64) ([]seal.Line, []byte, error)
 }
@@ -255,7 +255,7 @@ func (es *eventService) LinkSubjects(ctx context.Context, req *logv1.LinkSubject
 	if err := es.s.pace.take(principal, 1); err != nil {
 		return nil, err
 	}
-	r, err := l.Events.State(ctx, ingest.Statement{
+	r, err := l.Events.Link(ctx, ingest.Statement{
 		Source: req.GetSource(), Principal: principal, ID: req.GetId(), Unlink: req.GetUnlink(),
 		Identifiers: ids, Authority: req.GetAuthority(), Reason: req.GetReason(),
 	})

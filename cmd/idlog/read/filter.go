@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlog/client"
+	"idlog/cmd/idlog/report"
 	"idlog/proto/event"
 	"idlog/proto/leaf"
 	"idlog/proto/seal"
@@ -139,25 +140,40 @@ func (f *filter) judge(e *client.Entry) verdict {
 	if f.kind != "" && f.kind != leaf.KindOf(e.Leaf) {
 		return no
 	}
-	ev, ok := e.Leaf.(*leaf.Event)
-	if !ok {
+	var received int64
+	text := event.Text
+	switch l := e.Leaf.(type) {
+	case *leaf.Event:
+		if received = l.Received; f.source != "" && f.source != l.Source {
+			return no
+		}
+	default:
+		st := report.StatementOf(l, e.Lines)
+		if st != nil && f.source == "" {
+			received, text = st.Received.Unix(), report.StatementText
+			break
+		}
 		if f.source != "" || !f.after.IsZero() || !f.before.IsZero() || len(f.wants) > 0 {
 			return no
 		}
 		return yes
 	}
-	received := time.Unix(ev.Received, 0)
-	if f.source != "" && ev.Source != f.source || !f.after.IsZero() && received.Before(f.after) || !f.before.IsZero() && !received.Before(f.before) {
+	at := time.Unix(received, 0)
+	if !f.after.IsZero() && at.Before(f.after) || !f.before.IsZero() && !at.Before(f.before) {
 		return no
 	}
 	result := yes
 	for _, w := range f.wants {
-		result = min(result, w.judge(e.Lines))
+		result = min(result, w.judge(e, text))
 	}
 	return result
 }
 
-func (w want) judge(lines []seal.Line) verdict {
+func (w want) judge(e *client.Entry, text func(*seal.Line) string) verdict {
+	lines := e.Lines
+	if report.StatementOf(e.Leaf, lines) != nil && len(lines) == 0 {
+		lines = []seal.Line{{Path: "authority"}, {Path: "reason"}} // its only fields
+	}
 	if len(lines) == 0 {
 		return unknown
 	}
@@ -168,7 +184,7 @@ func (w want) judge(lines []seal.Line) verdict {
 		case !matchAny(w.patterns, l.Path):
 		case l.State != seal.Shown:
 			result = max(result, unknown)
-		case wildcard(w.value, event.Text(l)):
+		case wildcard(w.value, text(l)):
 			return yes
 		}
 	}

@@ -197,6 +197,9 @@ func (l *listing) take(e *client.Entry) error {
 // form is a row of the table; what is longer moves the rest of its line.
 const form = "%-7v  %-20s  %-8s  %-12s  %-24s  %-14s  %-24s  %s\n"
 
+// stampForm is RFC 3339, of a time in UTC.
+const stampForm = "2006-01-02T15:04:05Z"
+
 // head names the columns for people.
 func (l *listing) head() error {
 	f, ok := l.s.Stdout.(*os.File)
@@ -207,6 +210,9 @@ func (l *listing) head() error {
 }
 
 func (l *listing) row(e *client.Entry) error {
+	if st := report.StatementOf(e.Leaf, e.Lines); st != nil {
+		return l.s.Text("%-7d  %-20s  %-8s  %s\n", e.Index, st.Received.Format(stampForm), leaf.KindOf(e.Leaf), st)
+	}
 	ev, ok := e.Leaf.(*leaf.Event)
 	if !ok {
 		return l.s.Text("%-7d  %-20s  %s\n", e.Index, "", leaf.KindOf(e.Leaf))
@@ -226,7 +232,7 @@ func (l *listing) row(e *client.Entry) error {
 		}
 		return cmp.Or(text, "-")
 	}
-	return l.s.Text(form, e.Index, time.Unix(ev.Received, 0).UTC().Format("2006-01-02T15:04:05Z"), "event", ev.Source,
+	return l.s.Text(form, e.Index, time.Unix(ev.Received, 0).UTC().Format(stampForm), "event", ev.Source,
 		cell("source.native_type"), cell("outcome.status"), cell("actor.login", "actor.email", "actor.id"), cell("source.native_id"))
 }
 

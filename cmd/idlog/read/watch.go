@@ -49,7 +49,7 @@ func Watch(s *session.Session) *cobra.Command {
 	}
 	cmd.Flags().Int64Var(&from, "from", -1, "index to begin at; the end of the log unless given")
 	cmd.Flags().Int64Var(&count, "count", 0, "stop after so many entries; 0 goes on for ever")
-	cmd.Flags().BoolVar(&fields, "fields", false, "show the fields of the events as well")
+	cmd.Flags().BoolVar(&fields, "fields", false, "show the fields of events and statements as well")
 	return cmd
 }
 
@@ -60,6 +60,9 @@ func watched(s *session.Session, e *client.Entry) error {
 	}
 	if s.JSON {
 		return s.Object(shown)
+	}
+	if shown.Statement != nil {
+		return s.Text("%d  %s  %s\n", shown.Index, shown.Kind, shown.Statement)
 	}
 	if shown.Source == "" {
 		return s.Text("%d  %s\n", shown.Index, shown.Kind)

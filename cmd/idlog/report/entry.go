@@ -71,6 +71,7 @@ type Entry struct {
 	Received   *time.Time      `json:"received,omitempty"`
 	Assurance  string          `json:"assurance,omitempty"`
 	Event      json.RawMessage `json:"event,omitempty"`
+	Statement  *Statement      `json:"statement,omitempty"`
 	Raw        []byte          `json:"raw,omitempty"`
 	Leaf       string          `json:"leaf"`
 	Checkpoint string          `json:"checkpoint,omitempty"`
@@ -91,6 +92,11 @@ func (s *Entry) Describe(l leaf.Leaf, b []byte, lines []seal.Line) error {
 	if e, ok := l.(*leaf.Event); ok {
 		at := time.Unix(e.Received, 0).UTC()
 		s.Log, s.Source, s.Received, s.Assurance = e.Log, e.Source, &at, string(e.Assurance)
+	}
+	if s.Statement = StatementOf(l, lines); s.Statement != nil {
+		s.Log, _ = leaf.LogOf(l)
+		s.Received = &s.Statement.Received
+		return nil
 	}
 	if len(lines) == 0 {
 		return nil
@@ -123,6 +129,9 @@ func (s *Entry) text() string {
 	if s.Source != "" {
 		fmt.Fprintf(&b, "log        %s\nsource     %s\nreceived   %s (the log's word)\nassurance  %s\n",
 			s.Log, s.Source, s.Received.Format(time.RFC3339), s.Assurance)
+	}
+	if s.Statement != nil {
+		b.WriteString(s.Statement.text())
 	}
 	if s.Verified {
 		fmt.Fprintf(&b, "origin     %s\nsize       %d\n", s.Origin, s.Size)
