@@ -243,7 +243,7 @@ func identifiers(wire [][]byte) ([]subject.Identifier, error) {
 }
 
 func (es *eventService) LinkSubjects(ctx context.Context, req *logv1.LinkSubjectsRequest) (*logv1.LinkSubjectsResponse, error) {
-	l, err := es.bound(ctx, req.GetLog(), req.GetSource())
+	l, err := es.s.log(req.GetLog())
 	if err != nil {
 		return nil, err
 	}
