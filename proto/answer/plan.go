@@ -171,17 +171,16 @@ func (d *derivation) need(q Query) *proof.Answer {
 	return nil
 }
 
-// list returns a list that must be there as a whole, each entry once. It is empty if the key is absent, and if it is yet
-// unanswered.
-func (d *derivation) list(field uint16, value leaf.Hash) ([]listed, error) {
+// list returns a list that must be there as a whole, each entry once, and whether there is an answer: the list is empty if
+// there is none, and if the key is absent.
+func (d *derivation) list(field uint16, value leaf.Hash) (all []listed, answered bool, err error) {
 	a := d.need(Query{Field: field, Value: value, Whole: true, Entries: true})
 	if a == nil || a.List == nil {
-		return nil, nil
+		return nil, a != nil, nil
 	}
 	if !a.List.Page.Whole(a.List.Head) {
-		return nil, fmt.Errorf("the list of %s is not whole", name(field, value))
+		return nil, true, &IncompleteError{Promise: fmt.Sprintf("the list of %s is not whole", name(field, value))}
 	}
-	var all []listed
 	seen := make(map[leaf.Hash]bool)
 	for i, p := range a.List.Page.Postings {
 		if seen[p.Leaf] {
@@ -190,14 +189,14 @@ func (d *derivation) list(field uint16, value leaf.Hash) ([]listed, error) {
 		seen[p.Leaf] = true
 		l, err := d.parse(a.List, i)
 		if err != nil {
-			return nil, err
+			return nil, true, err
 		}
 		if l == nil {
-			return nil, fmt.Errorf("the list of %s lacks entry %d", name(field, value), p.Index)
+			return nil, true, &IncompleteError{Promise: fmt.Sprintf("entry %d is not given, in the list of %s", p.Index, name(field, value))}
 		}
 		all = append(all, listed{p.Index, p.Leaf, l})
 	}
-	return all, nil
+	return all, true, nil
 }
 
 // parse reads an entry of a list, which must be of our family. It is nil if the entry is not given.
@@ -236,7 +235,7 @@ func (d *derivation) readKeys() error {
 	if !slices.ContainsFunc(d.h.Asks, func(a Ask) bool { return a.person() || a.keyed() }) {
 		return nil
 	}
-	leaves, err := d.list(mapfn.Keys, mapfn.None)
+	leaves, _, err := d.list(mapfn.Keys, mapfn.None)
 	if err != nil {
 		return err
 	}
@@ -284,7 +283,7 @@ func (d *derivation) readSubjects() error {
 		if err != nil {
 			return fmt.Errorf("identifier %s in epoch %d: %w", s.Identifier, s.Epoch, err)
 		}
-		entries, err := d.list(mapfn.Enrolment, etag)
+		entries, _, err := d.list(mapfn.Enrolment, etag)
 		if err != nil {
 			return err
 		}
@@ -481,15 +480,12 @@ func (d *derivation) isErased(e *Enrolment) error {
 		return nil
 	}
 	d.used[e.Leaf] = true
-	erasures, err := d.list(mapfn.Erasure, e.Leaf)
+	erasures, answered, err := d.list(mapfn.Erasure, e.Leaf)
 	if err != nil {
 		return err
 	}
 	e.Erased, e.ErasedAt = true, at
-	if d.need(Query{Field: mapfn.Erasure, Value: e.Leaf, Whole: true, Entries: true}) == nil {
-		return nil
-	}
-	if len(erasures) == 0 || erasures[0].index != at {
+	if answered && (len(erasures) == 0 || erasures[0].index != at) {
 		return &IncompleteError{Promise: fmt.Sprintf("enrolment %s is said to be erased at entry %d, which is not its first erasure", text(e.Leaf), at)}
 	}
 	return nil
@@ -497,11 +493,12 @@ func (d *derivation) isErased(e *Enrolment) error {
 
 // joined returns the enrolments that are of the same person as one, by the last statement that names both.
 func (d *derivation) joined(enrolment leaf.Hash) ([]leaf.Hash, error) {
-	statements, err := d.list(mapfn.Link, enrolment)
+	statements, _, err := d.list(mapfn.Link, enrolment)
 	if err != nil {
 		return nil, err
 	}
-	var joined []leaf.Hash
+	var order []leaf.Hash
+	is := make(map[leaf.Hash]bool)
 	for _, st := range statements {
 		l, ok := st.leaf.(*leaf.Subject)
 		if !ok || l.Fields == nil {
@@ -510,14 +507,19 @@ func (d *derivation) joined(enrolment leaf.Hash) ([]leaf.Hash, error) {
 		if d.links[st.index] == nil {
 			d.links[st.index] = &Link{Index: st.index, Leaf: l}
 		}
-		joined = slices.DeleteFunc(joined, func(h leaf.Hash) bool { return slices.Contains(l.Unlinks, h) })
 		for _, h := range l.Links {
-			if h != enrolment && !slices.Contains(joined, h) {
-				joined = append(joined, h)
+			if _, named := is[h]; !named && h != enrolment {
+				order = append(order, h)
+			}
+			is[h] = true
+		}
+		for _, h := range l.Unlinks {
+			if is[h] {
+				is[h] = false
 			}
 		}
 	}
-	return joined, nil
+	return slices.DeleteFunc(order, func(h leaf.Hash) bool { return !is[h] }), nil
 }
 
 // lacks says which promise is not kept, if any is not.

@@ -42,8 +42,11 @@ func (v *Verdict) String() string {
 		}
 		fmt.Fprintf(&b, ", and %s erased at %s%s %s", count(n, "enrolment"), where, list(at), whose)
 	}
-	if !v.Proven {
+	switch {
+	case !v.Proven && len(v.Verifiers) == 0:
 		b.WriteString("; that none is missing is the word of the log's operator alone")
+	case !v.Proven:
+		b.WriteString("; that none is missing fewer say than the trust file asks for")
 	}
 	var cosigned []string
 	for _, c := range v.Checkpoint.Cosignatures {
@@ -122,10 +125,13 @@ func group(n int64) string {
 }
 
 func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
+	switch n {
+	case 0:
+		return "no " + what + "s"
+	case 1:
+		return "1 " + what
 	}
-	return group(int64(n)) + " " + what
+	return group(int64(n)) + " " + what + "s"
 }
 
 // who names witnesses of a policy, whose names are any bytes.

@@ -252,23 +252,20 @@ func bounds(moments []Moment, index int64) (after, before time.Time) {
 // open adds the fields that are shown, each held to the digest in its leaf.
 func (v *Verdict) open(fields []Fields) error {
 	for _, f := range fields {
-		if i := slices.IndexFunc(v.Events, func(e Event) bool { return e.Index == f.Index }); i >= 0 && v.Events[i].Leaf != nil {
-			lines, err := seal.OpenLines(v.Events[i].Leaf, f.Lines)
-			if err != nil {
-				return fmt.Errorf("fields of entry %d: %w", f.Index, err)
-			}
-			v.Events[i].Fields = lines
-			continue
+		var err error
+		event, isEvent := slices.BinarySearchFunc(v.Events, f.Index, func(e Event, i int64) int { return cmp.Compare(e.Index, i) })
+		link, isLink := slices.BinarySearchFunc(v.Links, f.Index, func(l Link, i int64) int { return cmp.Compare(l.Index, i) })
+		switch {
+		case isEvent && v.Events[event].Leaf != nil:
+			v.Events[event].Fields, err = seal.OpenLines(v.Events[event].Leaf, f.Lines)
+		case isLink:
+			v.Links[link].Fields, err = openLink(v.Links[link].Leaf, f.Lines)
+		default:
+			err = errors.New("the entry is not given or not part of the answer")
 		}
-		i := slices.IndexFunc(v.Links, func(l Link) bool { return l.Index == f.Index })
-		if i < 0 {
-			return fmt.Errorf("fields of entry %d, which is not given or not part of the answer", f.Index)
-		}
-		lines, err := openLink(v.Links[i].Leaf, f.Lines)
 		if err != nil {
 			return fmt.Errorf("fields of entry %d: %w", f.Index, err)
 		}
-		v.Links[i].Fields = lines
 	}
 	return nil
 }
@@ -339,8 +336,6 @@ func (v *Verdict) continues(old *Verdict) error {
 		return errors.New("the earlier one is not complete, or one of them is of a window")
 	case v.Root.N < old.Root.N:
 		return fmt.Errorf("it covers %d entries, the earlier one %d", v.Root.N, old.Root.N)
-	case v.Proven != old.Proven && !old.Proven:
-		return errors.New("the earlier one was attested by the operator alone")
 	}
 	before := make(map[leaf.Tag]trie.Head)
 	for _, l := range old.Lists {
