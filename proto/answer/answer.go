@@ -2,6 +2,7 @@ package answer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -165,11 +166,16 @@ func Parse(b []byte) (*History, error) {
 // Format writes the file. A history that Parse would refuse is an error.
 func (h *History) Format() ([]byte, error) {
 	b, err := h.append(nil)
-	if err == nil {
-		_, err = parse(b)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("formatting history: %w", err)
+	}
+	again, err := parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("formatting history: %w", err)
+	}
+	// A name might hold lines of its own.
+	if again.Log != h.Log || !slices.Equal(again.Asks, h.Asks) || !slices.Equal(again.Keys, h.Keys) {
+		return nil, errors.New("formatting history: a line feed in a name")
 	}
 	return b, nil
 }

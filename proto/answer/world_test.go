@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,10 +17,12 @@ import (
 	"idlog/proto/leaf"
 	"idlog/proto/mapfn"
 	"idlog/proto/policy"
+	"idlog/proto/proof"
 	"idlog/proto/prototest"
 	"idlog/proto/seal"
 	"idlog/proto/subject"
 	"idlog/proto/tag"
+	"idlog/proto/tile"
 )
 
 const (
@@ -73,6 +76,7 @@ type world struct {
 	lines map[int64][]seal.Line
 	// n entries are indexed by the root leaf at index at; size is that of the checkpoint.
 	n, at, size int64
+	liar        *prototest.Index // nil: the index is true
 }
 
 func hashOf(words ...any) leaf.Hash { return sha256.Sum256([]byte(fmt.Sprint(words...))) }
@@ -339,6 +343,10 @@ func (w *world) answer(r request) *answer.History {
 			return cmp.Or(cmp.Compare(a.Field, b.Field), bytes.Compare(a.Value[:], b.Value[:]))
 		})
 		h.Index = w.log.IndexProof(w.at, w.size, w.note(w.size, !r.attested), !r.root, queries...)
+		if w.liar != nil {
+			index = w.liar
+			w.lie(h.Index)
+		}
 		for _, s := range m.Subjects {
 			w.prove(h, s.Identifier, s.Epoch)
 		}
@@ -363,6 +371,32 @@ func (w *world) answer(r request) *answer.History {
 		h.Fields = append(h.Fields, answer.Fields{Index: i, Lines: slices.Clone(w.lines[i])})
 	}
 	return h
+}
+
+// lie answers the queries of a strict proof by another index than that of the entries.
+func (w *world) lie(x *proof.Index) {
+	var known []int64
+	for i, a := range x.Answers {
+		path, head := w.liar.Path(mapfn.Key(a.Field, a.Value))
+		x.Answers[i] = proof.Answer{Field: a.Field, Value: a.Value, Path: path}
+		if head.N == 0 {
+			continue
+		}
+		l := &proof.List{Head: head, Page: w.liar.Page(mapfn.Key(a.Field, a.Value), 0, head.N)}
+		for _, p := range l.Page.Postings {
+			l.Entries = append(l.Entries, w.log.Leaves[p.Index])
+			known = append(known, p.Index)
+		}
+		x.Answers[i].List = l
+	}
+	r := tile.NewReader(w.log.Checkpoint(w.size), prototest.Fetch(w.log.Resources(w.size)))
+	var err error
+	x.Hashes, err = proof.IndexHashes(w.size, w.n, w.at, known, func(from, to int64) ([][32]byte, error) {
+		return r.Subtrees(w.t.Context(), from, to)
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) prove(h *answer.History, id subject.Identifier, epoch int64) {
@@ -419,3 +453,5 @@ func indexes(v *answer.Verdict) string {
 	}
 	return strings.Join(s, " ")
 }
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -81,8 +81,13 @@ func (t *Trust) Format() ([]byte, error) {
 	if t.MaxAge%time.Second != 0 || t.Skew%time.Second != 0 {
 		return nil, errors.New("formatting trust file: maxage and skew are not whole seconds")
 	}
-	if _, err := ParseTrust(b); err != nil {
+	again, err := ParseTrust(b)
+	if err != nil {
 		return nil, fmt.Errorf("formatting trust file: %w", err)
+	}
+	// A word might hold lines of its own.
+	if again.Log != t.Log || !slices.Equal(again.Require, t.Require) || !slices.Equal(again.Verifiers, t.Verifiers) || !slices.Equal(again.Origins, t.Origins) {
+		return nil, errors.New("formatting trust file: a line feed in a word")
 	}
 	return b, nil
 }

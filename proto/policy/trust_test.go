@@ -170,7 +170,7 @@ func TestTrustFormatRefuses(t *testing.T) {
 		"part of a second":   func(t *policy.Trust) { t.Skew += time.Millisecond },
 		"no threshold":       func(t *policy.Trust) { t.Threshold = 0 },
 		"negative threshold": func(t *policy.Trust) { t.Threshold = -1 },
-		"a line within":      func(t *policy.Trust) { t.Log += "\nrequire x" },
+		"a line within":      func(t *policy.Trust) { t.Log, t.Require = t.Log+"\nrequire "+t.Require[0], t.Require[1:] },
 	} {
 		bad := made
 		change(&bad)
