@@ -209,6 +209,38 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestSameness: of two identifiers the last statement that names enrolments of both counts, whichever enrolments these are.
+func TestSameness(t *testing.T) {
+	w := newWorld(t)
+	identifiers := func() (ids []string) {
+		t.Helper()
+		v, err := judge(t, file(t, w.answer(ofCarol)), trustFile, w.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range v.Identifiers {
+			ids = append(ids, i.Identifier.ID)
+		}
+		return ids
+	}
+	first, again, b := w.hash(13), w.hash(16), w.hash(3)
+	for _, step := range []struct {
+		state func()
+		want  []string
+	}{
+		{func() {}, []string{"00u3"}},
+		{func() { w.same(true, first, b) }, []string{"00u3", "00u2"}},
+		{func() { w.same(false, again, b) }, []string{"00u3"}},
+		{func() { w.same(true, again, w.hash(9)) }, []string{"00u3", "alice@acme.example", "00u1"}},
+	} {
+		step.state()
+		w.close()
+		if diff := cmp.Diff(step.want, identifiers()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestContinues(t *testing.T) {
 	w := newWorld(t)
 	asks := []answer.Ask{ask(answer.OfSubject, bob)}

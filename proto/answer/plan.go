@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"idlog/proto/leaf"
@@ -87,11 +88,12 @@ type derivation struct {
 	commits []commitment        // in the order of the keys leaves
 
 	blocks     []block                      // one for each of h.Subjects
-	enrolments map[leaf.Hash]*Enrolment     // those in the lists of the blocks, and linked ones that are erased
+	enrolments map[leaf.Hash]*Enrolment     // those in the lists of the blocks
 	erased     map[leaf.Hash]int64          // what the history says of erasures
-	used       map[leaf.Hash]bool           // erased lines that were needed
+	used       map[leaf.Hash]*Enrolment     // those whose erasure was needed
 	reached    map[subject.Identifier]*face // identifiers that the question is about
 	faces      []*face                      // likewise, in the order in which they were reached
+	strays     map[leaf.Hash]*face          // linked enrolments whose identifier the history does not name
 	links      map[int64]*Link              // statements of sameness by index
 	keyUsed    map[Key]bool                 // keys without the key itself; false if it is not shown
 
@@ -138,8 +140,9 @@ type listed struct {
 func (h *History) derive() (*derivation, error) {
 	d := &derivation{h: h,
 		needs: make(map[mapKey]Query), vrf: make(map[int64]leaf.Hash), enrolments: make(map[leaf.Hash]*Enrolment),
-		erased: make(map[leaf.Hash]int64), used: make(map[leaf.Hash]bool), reached: make(map[subject.Identifier]*face),
-		links: make(map[int64]*Link), keyUsed: make(map[Key]bool), asks: make([]map[leaf.Tag]bool, len(h.Asks))}
+		erased: make(map[leaf.Hash]int64), used: make(map[leaf.Hash]*Enrolment), reached: make(map[subject.Identifier]*face),
+		strays: make(map[leaf.Hash]*face),
+		links:  make(map[int64]*Link), keyUsed: make(map[Key]bool), asks: make([]map[leaf.Tag]bool, len(h.Asks))}
 	if len(h.Asks) == 0 {
 		return nil, errors.New("nothing is asked")
 	}
@@ -397,55 +400,30 @@ func (d *derivation) shown(a Ask, yield func(value leaf.Hash, source string)) er
 
 // reach returns an identifier that is asked for and those that statements of sameness join to it, however many steps away.
 func (d *derivation) reach(id subject.Identifier) ([]*face, error) {
-	var faces []*face
-	seen := make(map[leaf.Hash]bool)
-	var queue []*Enrolment
-	visit := func(id subject.Identifier, asked bool) {
-		f := d.reached[id]
-		if f == nil {
-			f = d.face(id)
-		}
-		f.asked = f.asked || asked
-		faces = append(faces, f)
-		for _, e := range f.enrolments {
-			seen[e.Leaf] = true
-			queue = append(queue, e)
-		}
-	}
-	visit(id, true)
-	for len(queue) > 0 {
-		e := queue[0]
-		queue = queue[1:]
-		if e.handle == nil {
+	first := d.face(id)
+	first.asked = true
+	faces, seen := []*face{first}, map[*face]bool{first: true}
+	for i := 0; i < len(faces); i++ {
+		for _, e := range faces[i].enrolments {
+			if e.handle != nil {
+				continue
+			}
 			if err := d.isErased(e); err != nil {
 				return nil, err
 			}
 		}
 		if d.h.NoLinks {
-			continue
+			break
 		}
-		joined, err := d.joined(e.Leaf)
+		peers, err := d.peers(faces[i])
 		if err != nil {
 			return nil, err
 		}
-		for _, hash := range joined {
-			if seen[hash] {
-				continue
+		for _, f := range peers {
+			if !seen[f] {
+				seen[f] = true
+				faces = append(faces, f)
 			}
-			other := d.enrolments[hash]
-			if other == nil {
-				// Nobody may know any more whose it was.
-				other = &Enrolment{Leaf: hash, Index: -1, Identifier: e.Identifier}
-				if _, ok := d.erased[hash]; ok {
-					d.enrolments[hash] = other
-				}
-			}
-			if other.Epoch != 0 {
-				visit(other.Identifier, false)
-				continue
-			}
-			seen[hash] = true
-			queue = append(queue, other)
 		}
 	}
 	return faces, nil
@@ -453,6 +431,9 @@ func (d *derivation) reach(id subject.Identifier) ([]*face, error) {
 
 // face collects the evidence on an identifier, of each epoch.
 func (d *derivation) face(id subject.Identifier) *face {
+	if f := d.reached[id]; f != nil {
+		return f
+	}
 	f := &face{id: id}
 	d.reached[id], d.faces = f, append(d.faces, f)
 	for _, epoch := range d.epochs {
@@ -479,7 +460,7 @@ func (d *derivation) isErased(e *Enrolment) error {
 		}
 		return nil
 	}
-	d.used[e.Leaf] = true
+	d.used[e.Leaf] = e
 	erasures, answered, err := d.list(mapfn.Erasure, e.Leaf)
 	if err != nil {
 		return err
@@ -491,35 +472,71 @@ func (d *derivation) isErased(e *Enrolment) error {
 	return nil
 }
 
-// joined returns the enrolments that are of the same person as one, by the last statement that names both.
-func (d *derivation) joined(enrolment leaf.Hash) ([]leaf.Hash, error) {
-	statements, _, err := d.list(mapfn.Link, enrolment)
-	if err != nil {
-		return nil, err
-	}
-	var order []leaf.Hash
-	is := make(map[leaf.Hash]bool)
-	for _, st := range statements {
-		l, ok := st.leaf.(*leaf.Subject)
-		if !ok || l.Fields == nil {
-			return nil, fmt.Errorf("entry %d states no sameness", st.index)
+// peers returns who is of one person with an identifier, by the last statement on each (SPEC 2.10).
+func (d *derivation) peers(f *face) ([]*face, error) {
+	statements, own := make(map[int64]*leaf.Subject), make(map[leaf.Hash]bool)
+	for _, e := range f.enrolments {
+		own[e.Leaf] = true
+		entries, _, err := d.list(mapfn.Link, e.Leaf)
+		if err != nil {
+			return nil, err
 		}
-		if d.links[st.index] == nil {
-			d.links[st.index] = &Link{Index: st.index, Leaf: l}
-		}
-		for _, h := range l.Links {
-			if _, named := is[h]; !named && h != enrolment {
-				order = append(order, h)
+		for _, st := range entries {
+			l, ok := st.leaf.(*leaf.Subject)
+			if !ok || l.Fields == nil {
+				return nil, fmt.Errorf("entry %d states no sameness", st.index)
 			}
-			is[h] = true
-		}
-		for _, h := range l.Unlinks {
-			if is[h] {
-				is[h] = false
+			statements[st.index] = l
+			if d.links[st.index] == nil {
+				d.links[st.index] = &Link{Index: st.index, Leaf: l}
 			}
 		}
 	}
-	return slices.DeleteFunc(order, func(h leaf.Hash) bool { return !is[h] }), nil
+	// An identifier, or an enrolment of one that the history does not name.
+	type peer struct {
+		id    subject.Identifier
+		stray leaf.Hash
+	}
+	of := func(enrolment leaf.Hash) peer {
+		if e := d.enrolments[enrolment]; e != nil {
+			return peer{id: e.Identifier}
+		}
+		return peer{stray: enrolment}
+	}
+	var order []peer
+	joined := make(map[peer]bool)
+	for _, index := range slices.Sorted(maps.Keys(statements)) {
+		l := statements[index]
+		for _, h := range slices.Concat(l.Links, l.Unlinks) {
+			if own[h] {
+				continue
+			}
+			p := of(h)
+			if _, named := joined[p]; !named {
+				order = append(order, p)
+			}
+			joined[p] = len(l.Links) > 0
+		}
+	}
+	var faces []*face
+	for _, p := range order {
+		switch {
+		case !joined[p]:
+		case p.id == subject.Identifier{}:
+			faces = append(faces, d.stray(p.stray, f.id))
+		default:
+			faces = append(faces, d.face(p.id))
+		}
+	}
+	return faces, nil
+}
+
+// stray is a face of which nothing is known but an enrolment, to which an identifier is linked.
+func (d *derivation) stray(enrolment leaf.Hash, by subject.Identifier) *face {
+	if d.strays[enrolment] == nil {
+		d.strays[enrolment] = &face{id: by, enrolments: []*Enrolment{{Leaf: enrolment, Index: -1, Identifier: by}}}
+	}
+	return d.strays[enrolment]
 }
 
 // lacks says which promise is not kept, if any is not.
@@ -556,7 +573,7 @@ func (d *derivation) surplus() error {
 			return fmt.Errorf("identifier %s is neither asked for nor linked to one that is", s.Identifier)
 		}
 		for _, e := range s.Enrolments {
-			if e.Erased && !d.used[e.Leaf] {
+			if e.Erased && d.used[e.Leaf] == nil {
 				return fmt.Errorf("enrolment %s is said to be erased, and is not asked for", text(e.Leaf))
 			}
 		}

@@ -20,13 +20,12 @@ func (v *Verdict) String() string {
 		b.WriteString("complete: ")
 	}
 	fmt.Fprintf(&b, "%s among entries [%s, %s)", count(len(v.Events), "event"), group(v.From), group(v.To))
-	if v.AsOf.Size > 0 && !v.AsOf.Time.IsZero() {
-		if v.From == 0 && v.To == v.Root.N {
-			b.WriteString(", which contain")
-		} else {
-			fmt.Fprintf(&b, " of the %s that contain", group(v.Root.N))
-		}
-		fmt.Fprintf(&b, " everything published by %s", clock(v.AsOf.Time))
+	switch {
+	case v.By.IsZero():
+	case v.From > 0:
+		fmt.Fprintf(&b, ", which contain everything published after %s and by %s", clock(v.After), clock(v.By))
+	default:
+		fmt.Fprintf(&b, ", which contain everything published by %s", clock(v.By))
 	}
 	if v.Since > 0 {
 		fmt.Fprintf(&b, ", together with the earlier answer on the entries [0, %s)", group(v.Since))

@@ -24,6 +24,9 @@ type Verdict struct {
 	// AsOf is a checkpoint whose entries are all covered: everything published by its time is. Its size is 0 if none shows it.
 	AsOf     Moment
 	From, To int64 // the entries that are spoken of: the window, no further than the index goes
+	// What was published after After, and by By, is in [From, To). After is zero if From is 0. Both are zero if no
+	// checkpoints of the file lie so that they show it.
+	After, By time.Time
 
 	Asks        []Ask
 	Lists       []List       // those of the first ask

@@ -86,6 +86,7 @@ func (h *History) verify(t *policy.Trust, now time.Time) (*Verdict, error) {
 			return nil, &IncompleteError{Promise: fmt.Sprintf("the window begins at entry %d, and the index covers %d entries", v.From, x.Root.N)}
 		}
 	}
+	v.After, v.By = span(moments, v.From, v.To, h.Index.At)
 	// 5. What there is.
 	if err := v.collect(d, moments); err != nil {
 		return nil, err
@@ -131,6 +132,19 @@ func asOf(moments []Moment, n, at int64) (m Moment) {
 		}
 	}
 	return m
+}
+
+// span returns the times between which all that was published is in [from, to): before from there is only what a quorum
+// vouched for by the first, and what is not below to it did not vouch for by the second.
+func span(moments []Moment, from, to, at int64) (after, by time.Time) {
+	if by = asOf(moments, to, at).Time; from == 0 {
+		return after, by
+	}
+	i := slices.IndexFunc(moments, func(m Moment) bool { return m.Size >= from })
+	if after = moments[i].Time; !after.Before(by) {
+		return time.Time{}, time.Time{}
+	}
+	return after, by
 }
 
 // collect makes events of the lists.
@@ -216,8 +230,8 @@ func (v *Verdict) identify(d *derivation, events map[subject.Identifier]map[leaf
 		}
 		v.Identifiers = append(v.Identifiers, one)
 	}
-	for hash := range d.used {
-		v.Erased = append(v.Erased, *d.enrolments[hash])
+	for _, e := range d.used {
+		v.Erased = append(v.Erased, *e)
 	}
 	slices.SortFunc(v.Erased, func(a, b Enrolment) int {
 		return cmp.Or(cmp.Compare(a.ErasedAt, b.ErasedAt), bytes.Compare(a.Leaf[:], b.Leaf[:]))
@@ -259,7 +273,7 @@ func (v *Verdict) open(fields []Fields) error {
 		case isEvent && v.Events[event].Leaf != nil:
 			v.Events[event].Fields, err = seal.OpenLines(v.Events[event].Leaf, f.Lines)
 		case isLink:
-			v.Links[link].Fields, err = openLink(v.Links[link].Leaf, f.Lines)
+			v.Links[link].Fields, err = seal.OpenStatement(v.Links[link].Leaf, f.Lines)
 		default:
 			err = errors.New("the entry is not given or not part of the answer")
 		}
@@ -268,27 +282,6 @@ func (v *Verdict) open(fields []Fields) error {
 		}
 	}
 	return nil
-}
-
-// openLink is [seal.OpenLines] for a statement of sameness.
-func openLink(l *leaf.Subject, lines []seal.Line) ([]seal.Line, error) {
-	lines = slices.Clone(lines)
-	for i := range lines {
-		switch f := &lines[i]; f.State {
-		case seal.Shown:
-			f.Commitment = seal.Commitment(f.Salt, f.Path, f.Value)
-		case seal.Erased:
-			f.State, f.ErasedAt = seal.Withheld, 0
-		}
-	}
-	digest, err := seal.Digest(lines)
-	if err != nil {
-		return nil, err
-	}
-	if digest != *l.Fields {
-		return nil, errors.New("lines are not the fields that the leaf commits to")
-	}
-	return lines, nil
 }
 
 // fresh holds the verdict to the limits of the trust file.
