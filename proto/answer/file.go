@@ -244,26 +244,10 @@ func (s *scanner) identifier(i int) subject.Identifier {
 
 func (s *scanner) source(i int) string {
 	name := s.word(i)
-	if s.err == nil && !isSource(name) {
+	if s.err == nil && !leaf.ValidSource(name) {
 		s.fail("%.64q is not the name of a source", name)
 	}
 	return name
-}
-
-func isSource(s string) bool {
-	for i := range len(s) {
-		alnum := 'a' <= s[i] && s[i] <= 'z' || '0' <= s[i] && s[i] <= '9'
-		if !alnum && (i == 0 || !strings.ContainsRune("-._", rune(s[i]))) {
-			return false
-		}
-	}
-	return 1 <= len(s) && len(s) <= 64
-}
-
-func isName(s string) bool {
-	return 1 <= len(s) && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._/:", r))
-	})
 }
 
 func parse(b []byte) (*History, error) {
@@ -276,7 +260,7 @@ func parse(b []byte) (*History, error) {
 	s.take(header, 0)
 	s.next()
 	if s.take("log", 1) {
-		if h.Log = s.words[0]; !isName(h.Log) {
+		if h.Log = s.words[0]; !leaf.ValidName(h.Log) {
 			s.fail("%.128q is not the name of a log", h.Log)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"idlog/proto/checkpoint"
@@ -199,7 +198,7 @@ func openAt(pr proof.Proof, family string, p *policy.Policy) (origin string, err
 		return "", err
 	}
 	// Without this a log could put leaves into itself that accuse another.
-	if shard, ok := strings.CutPrefix(c.Origin, family+"/"); !ok || shard == "" || strings.Contains(shard, "/") {
+	if !leaf.InFamily(c.Origin, family) {
 		return "", fmt.Errorf("leaf of log %s is in log %s", family, c.Origin)
 	}
 	if !c.byLog {

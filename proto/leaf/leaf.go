@@ -28,6 +28,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 )
 
 // Hash is a SHA-256 hash, or another 32 bytes that are written the same way.
@@ -122,6 +123,16 @@ func LogOf(l Leaf) (family string, ok bool) {
 	}
 	return "", false
 }
+
+// InFamily reports whether an origin is that of a shard of a log family: the family, a slash, and a name without a slash.
+// Without this check a reader that knows two logs takes a leaf of the one for a leaf of the other (SPEC 1, F38).
+func InFamily(origin, family string) bool {
+	shard, ok := strings.CutPrefix(origin, family+"/")
+	return ok && shard != "" && !strings.Contains(shard, "/")
+}
+
+// ValidSource reports whether s is the name of a source, as leaves and all other formats write it (SPEC 1).
+func ValidSource(s string) bool { return checkSource(s) == "" }
 
 // KindOf names the kind of a leaf as people and programs read it: "event", "subject", "keys", "erasure", "loss", "shard" or
 // "root", and "unknown" for nil, which stands for what is no leaf of ours.

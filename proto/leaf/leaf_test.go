@@ -243,3 +243,16 @@ func BenchmarkFormat(b *testing.B) {
 		}
 	}
 }
+
+func TestNames(t *testing.T) {
+	for origin, want := range map[string]bool{"a/b/2026": true, "a/b": false, "a/b/": false, "a/b/c/d": false, "a/bc": false, "x/a/b/2026": false, "": false} {
+		if leaf.InFamily(origin, "a/b") != want {
+			t.Errorf("InFamily(%q): want %v", origin, want)
+		}
+	}
+	for source, want := range map[string]bool{"okta-prod": true, "0.a_b": true, "": false, "Okta": false, "-okta": false, "okta prod": false, strings.Repeat("a", 65): false} {
+		if leaf.ValidSource(source) != want {
+			t.Errorf("ValidSource(%q): want %v", source, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"idlog/proto/checkpoint"
+	"idlog/proto/leaf"
 )
 
 // What a maker of a trust file writes where nobody says otherwise.
@@ -198,7 +199,7 @@ func (s *trustParser) log() *SyntaxError {
 	if err != nil {
 		return err
 	}
-	if !isName(v) {
+	if !leaf.ValidName(v) {
 		return s.fix("the family that the log's leaves name", "log %.64q is not 1 to 128 letters, digits and - . _ / :", v)
 	}
 	s.t.Log = v
@@ -286,7 +287,7 @@ func (s *trustParser) agree() *SyntaxError {
 	t := &s.t
 	for _, o := range t.Origins {
 		s.line = s.lineOf["origin "+o]
-		if shard, ok := strings.CutPrefix(o, t.Log+"/"); !ok || shard == "" || strings.Contains(shard, "/") || !isName(o) {
+		if !leaf.InFamily(o, t.Log) || !leaf.ValidName(o) {
 			return s.fix("origin "+t.Log+"/<name of the shard>", "origin %.160s is no shard of log %s", o, t.Log)
 		}
 		if !slices.ContainsFunc(t.Require, func(vkey string) bool { return nameOf(vkey) == o }) {
@@ -317,11 +318,4 @@ func (s *trustParser) agree() *SyntaxError {
 			t.Threshold, len(operators))
 	}
 	return nil
-}
-
-// isName holds s to the name of SPEC 1.
-func isName(s string) bool {
-	return len(s) >= 1 && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._/:", r))
-	})
 }

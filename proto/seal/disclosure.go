@@ -235,11 +235,9 @@ func OpenLines(event *leaf.Event, lines []Line) ([]Line, error) {
 	return o.Lines, nil
 }
 
-// checkFamily holds a leaf to its log: an origin is the family, a slash and the name of the shard. Otherwise a
-// policy that knows two logs would take a leaf of the one for a leaf of the other.
+// checkFamily holds a leaf to its log.
 func checkFamily(family, origin string) error {
-	shard, ok := strings.CutPrefix(origin, family+"/")
-	if !ok || shard == "" || strings.Contains(shard, "/") {
+	if !leaf.InFamily(origin, family) {
 		return fmt.Errorf("leaf of log %s is in log %q", family, origin)
 	}
 	return nil
