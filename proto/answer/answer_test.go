@@ -199,6 +199,12 @@ func TestStale(t *testing.T) {
 			t.Errorf("nobody says when, and it says %s", v)
 		}
 	}
+	// An archived checkpoint from before the log had all of its keys says when, too.
+	h = w.answer(ofAlice)
+	h.Anchors[1].Checkpoint = prototest.Note(w.log.Checkpoint(w.n), start+10*uint64(w.n), logPQ, witness, second)
+	if v, err := judge(t, file(t, h), trustFile, w.now()); err != nil || v.AsOf.Size != w.n {
+		t.Errorf("%v: %v", err, v)
+	}
 	// A shard that the file is not of is named.
 	old := prototest.NewKey(family+"/2025", checkpoint.Ed25519, checkpoint.LogRole)
 	shards := strings.NewReplacer("origin ", "origin "+family+"/2025\norigin ", "require ", "require "+old.VKey+"\nrequire ",

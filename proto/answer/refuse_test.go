@@ -361,6 +361,41 @@ func TestVectorsVerify(t *testing.T) {
 	prototest.Golden(t, filepath.Join("..", "..", "testdata", "vectors", "history-verify.json"), *update, append(b, '\n'))
 }
 
+// TestContradictions is logs that say two things of one key, or hold what is not theirs.
+func TestContradictions(t *testing.T) {
+	for name, tc := range map[string]struct {
+		log  func(w *world)
+		of   []answer.Ask
+		says string
+	}{
+		"two VRF keys of one epoch": {func(w *world) {
+			w.add(&leaf.Keys{Log: family, Epoch: 1, VRF: vrf(2).Public()})
+		}, ofAlice.asks, "another VRF key for epoch 1"},
+		"two keys of one field and source": {func(w *world) {
+			w.add(&leaf.Keys{Log: family, Epoch: 2, VRF: vrf(2).Public(), Commits: []leaf.Commit{{Field: tag.Class, Source: "okta", Commit: leaf.Hash{1}}}})
+		}, ofClass.asks, "another key 6 of source okta for epoch 2"},
+		"a second key of event ids": {func(w *world) {
+			w.add(&leaf.Keys{Log: family, Epoch: 3, VRF: vrf(3).Public(), Commits: []leaf.Commit{{Field: tag.EventID, Source: "okta", Commit: leaf.Hash{1}}}})
+		}, ofClass.asks, "another key 1 of source okta for epoch 1"},
+		"keys of another family": {func(w *world) {
+			w.add(&leaf.Keys{Log: "log.example/other", Epoch: 1, VRF: vrf(1).Public()})
+		}, ofAlice.asks, `a leaf of log "log.example/other"`},
+		"an event of another family": {func(w *world) {
+			w.add(&leaf.Event{Log: "log.example/other", Source: "okta", Assurance: leaf.AssurancePulled, Keys: 1})
+		}, []answer.Ask{ask(answer.OfSource, "okta")}, `a leaf of log "log.example/other"`},
+	} {
+		w := newWorld(t)
+		h := w.answer(request{asks: tc.of, noLinks: true})
+		tc.log(w)
+		w.close()
+		rebuild(w, h)
+		h.Anchors = []answer.Anchor{{Checkpoint: w.note(w.n, false), Hashes: w.log.Consistency(w.n, w.size)}}
+		if _, err := judge(t, file(t, h), trustFile, w.now()); err == nil || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestLiar: an index that leaves an event out has a root leaf, and proofs that hold under it. Without verifiers the answer
 // is the operator's word, and says so; an honest verifier does not cosign it.
 func TestLiar(t *testing.T) {
