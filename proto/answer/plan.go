@@ -87,7 +87,7 @@ type derivation struct {
 	epochs  []int64             // ascending
 	commits []commitment        // in the order of the keys leaves
 
-	blocks     []block                      // one for each of h.Subjects
+	blocks     [][]*Enrolment               // those in the list of each of h.Subjects
 	enrolments map[leaf.Hash]*Enrolment     // those in the lists of the blocks
 	erased     map[leaf.Hash]int64          // what the history says of erasures
 	used       map[leaf.Hash]*Enrolment     // those whose erasure was needed
@@ -109,11 +109,6 @@ type mapKey struct {
 type commitment struct {
 	Key    // without the key
 	commit leaf.Hash
-}
-
-type block struct {
-	etag       leaf.Hash
-	enrolments []*Enrolment
 }
 
 // face is one identifier with its evidence of all epochs.
@@ -290,7 +285,7 @@ func (d *derivation) readSubjects() error {
 		if err != nil {
 			return err
 		}
-		b := block{etag: etag}
+		var block []*Enrolment
 		for _, e := range entries {
 			l, ok := e.leaf.(*leaf.Subject)
 			if !ok || l.Commit == nil {
@@ -301,9 +296,9 @@ func (d *derivation) readSubjects() error {
 				one = &Enrolment{Leaf: e.hash, Index: e.index, Identifier: s.Identifier, Epoch: s.Epoch, commit: *l.Commit}
 				d.enrolments[e.hash] = one
 			}
-			b.enrolments = append(b.enrolments, one)
+			block = append(block, one)
 		}
-		d.blocks = append(d.blocks, b)
+		d.blocks = append(d.blocks, block)
 	}
 	if len(d.unanswered) > 0 {
 		return nil
@@ -317,7 +312,7 @@ func (d *derivation) readSubjects() error {
 			}
 			one := d.enrolments[e.Leaf]
 			switch {
-			case one == nil || !slices.Contains(d.blocks[i].enrolments, one):
+			case one == nil || !slices.Contains(d.blocks[i], one):
 				return fmt.Errorf("%s is no enrolment of %s in epoch %d", text(e.Leaf), s.Identifier, s.Epoch)
 			case e.Handle.Commit() != one.commit:
 				return fmt.Errorf("the handle does not open enrolment %s at entry %d", text(e.Leaf), one.Index)
@@ -442,7 +437,7 @@ func (d *derivation) face(id subject.Identifier) *face {
 			d.unproven = append(d.unproven, Subject{Identifier: id, Epoch: epoch})
 			continue
 		}
-		for _, e := range d.blocks[i].enrolments {
+		for _, e := range d.blocks[i] {
 			if !slices.Contains(f.enrolments, e) {
 				f.enrolments = append(f.enrolments, e)
 			}
