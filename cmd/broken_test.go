@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // TestBrokenPromise runs an operator that takes an event, signs a ticket for it and never logs it. Whoever holds the ticket has
-// evidence once witnesses have seen the log after its deadline, and anybody with the policy judges it offline.
+// evidence once witnesses have seen the log after its deadline, and so has a monitor that may read the ticket. Anybody with the
+// policy judges it offline.
 func TestBrokenPromise(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: -short")
@@ -25,7 +27,8 @@ func TestBrokenPromise(t *testing.T) {
 	t.Setenv("IDLOGD_LOGS_0_REPUBLISH", "1s")
 	t.Setenv("IDLOG_CHEAT", "broken-promise")
 	s.serve()
-	state, err := trust.Open(t.TempDir())
+	dir := t.TempDir()
+	state, err := trust.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,13 +47,22 @@ func TestBrokenPromise(t *testing.T) {
 	if !ok {
 		t.Fatalf("got %v, want a ticket", results[0])
 	}
+	// The monitor is of the honest build, and knows nothing but the policy, the URL and the folder.
+	s.bin = honest
+	said, complaint, code := s.idlog("monitor", "http://"+s.server.addresses["http"], "--tickets", filepath.Join(dir, "tickets"), "--interval", "100ms")
+	file := regexp.MustCompile(`(?m)  contradiction  broken-promise  .*  evidence (\S+)$`).FindStringSubmatch(said)
+	if code != 3 || file == nil {
+		t.Fatalf("idlog monitor ends with %d:\n%s%s", code, said, complaint)
+	}
 	broken, ok := errors.AsType[*client.Broken](c.Follow(ctx, []*client.Ticket{ticket})[0].Err)
 	if !ok {
 		t.Fatalf("got %v", results[0].Err)
 	}
-	said := run(t, filepath.Join(honest, "idlog"), "verify", broken.File, "-p", s.path("log", "policy.tlog-policy"))
-	if !strings.Contains(said, "broken-promise") || !strings.Contains(said, "promised the leaf") {
-		t.Errorf("idlog verify says: %s", said)
+	for _, file := range []string{file[1], broken.File} {
+		said := run(t, filepath.Join(honest, "idlog"), "verify", file, "-p", s.path("log", "policy.tlog-policy"))
+		if !strings.Contains(said, "broken-promise") || !strings.Contains(said, "promised the leaf") {
+			t.Errorf("idlog verify says: %s", said)
+		}
+		t.Log(said)
 	}
-	t.Log(said)
 }

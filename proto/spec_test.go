@@ -92,16 +92,16 @@ func TestSpecNamesWhatExists(t *testing.T) {
 			t.Errorf("SPEC.md names %s, which does not exist: %v", pattern, err)
 		}
 	}
-	// A quoted name after disclosure-verify.json begins or ends the name of one of its entries.
-	judged := read(t, "../testdata/vectors/disclosure-verify.json")
-	for _, group := range regexp.MustCompile(`\[disclosure-verify\.json: ([^\]]*)\]`).FindAllStringSubmatch(spec, -1) {
-		for _, name := range regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(group[1], -1) {
+	// A quoted name after disclosure-verify.json or index-verify.json begins or ends the name of one of its entries.
+	for _, group := range regexp.MustCompile(`\[((?:disclosure|index)-verify\.json): ([^\]]*)\]`).FindAllStringSubmatch(spec, -1) {
+		judged := read(t, "../testdata/vectors/"+group[1])
+		for _, name := range regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(group[2], -1) {
 			want := `"name": "` + strings.TrimSuffix(name[1], "...")
 			if strings.HasPrefix(name[1], "...") {
 				want = strings.TrimPrefix(name[1], "...") + `",`
 			}
 			if !strings.Contains(judged, want) {
-				t.Errorf("disclosure-verify.json has no %q", name[1])
+				t.Errorf("%s has no %q", group[1], name[1])
 			}
 		}
 	}

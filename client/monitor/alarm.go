@@ -130,6 +130,7 @@ func (m *Monitor) weigh(err error) ([]Finding, error) {
 	found = append(found, m.when(m.noArchive != nil, "archive", "", now, 0,
 		"the archive does not bound when entries were logged: %v", m.noArchive)...)
 	found = append(found, m.weighIndex()...)
+	found = append(found, m.when(m.unread != nil, "unread", "", now, 0, "%v", m.unread)...)
 	for _, w := range m.others {
 		last, ever := m.newest[w.name]
 		if !ever {
@@ -141,7 +142,7 @@ func (m *Monitor) weigh(err error) ([]Finding, error) {
 			"witness %s cosigned at %s, which is yet to come: its clock or this one is wrong", w.name, last.UTC().Format(time.RFC3339))...)
 		found = append(found, m.withheld("witness "+w.name)...)
 	}
-	return append(found, m.withheld(thisMachine)...), nil
+	return append(append(found, m.withheld(thisMachine)...), m.withheld(keptReceipt)...), nil
 }
 
 // withheld is the alarm of a checkpoint that somebody has and the log does not

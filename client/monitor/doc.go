@@ -2,10 +2,11 @@
 // that each checkpoint continues the ones before, is cosigned and fresh, that
 // the witnesses and the clients of this machine saw the same tree, and of every
 // entry, once, that it is a leaf of this log under announced keys, received when
-// it says, and that one event is one leaf.
+// it says, and that one event is one leaf; and of what a submitter keeps, that it is
+// in the log as it was promised and shown.
 //
 // It trusts a policy, its own directory and its clock. What a log, a witness or
-// a webhook says is bytes until it is verified.
+// a webhook says, and what a submitter keeps, is bytes until it is verified.
 //
 // If it is told to, it also computes the index of the log, SPEC 2.12, and compares
 // the root leaves: package index.
@@ -32,8 +33,12 @@
 //	memory      keys and ids written  they are written again, which changes nothing
 //	cursor      moved                 goes on from here
 //
-// A contradiction is one of fork, rollback, duplicate, witness-fork and bad-root, each
-// with a file that package evidence judges. What has no such file does not stop
+// What a submitter keeps goes the same way, once all entries that were accepted are
+// checked: a file is looked at until what it says was delivered and stands in the
+// memory, by the hash of what it holds. Until then it is looked at again.
+//
+// A contradiction is one of fork, rollback, duplicate, witness-fork, bad-root,
+// broken-promise and receipt-mismatch, each with a file that package evidence judges. What has no such file does not stop
 // the monitor: an entry that breaks a rule of package rules is a fault, reported
 // once; a state of affairs, as silence, is an alarm that is raised, repeated every
 // hour and taken back.
@@ -49,8 +54,8 @@
 //     continues the cursor's.
 //   - To begin anew, or not at the first entry, is itself a finding.
 //   - Memory is bounded, whatever a log does and however long: by a step of
-//     entries, rules.MaxKeys, and something for each witness.
+//     entries, rules.MaxKeys, something for each witness, and what package kept holds.
 //
-// Specifications: SPEC 2.1, 2.4, 2.9 and 2.12; protocol F13 (time bounds from the
+// Specifications: SPEC 2.1, 2.4, 2.9, 2.10, 2.12 and 3.3; protocol F13 (time bounds from the
 // archive), F34 (repeats), F43 (a monitor's own quorum).
 package monitor

@@ -109,7 +109,11 @@ func (m *Monitor) look(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	// 6. Each entry below what was accepted last, once.
-	return m.check(ctx, t)
+	if more, err := m.check(ctx, t); more || err != nil {
+		return more, err
+	}
+	// 7. What a submitter was promised or shown is in it.
+	return false, m.hold(ctx, t)
 }
 
 // verified fetches a checkpoint of the log and holds it to the policy.

@@ -19,6 +19,7 @@ import (
 
 	"idlog/client/internal/pause"
 	"idlog/client/monitor/index"
+	"idlog/client/monitor/kept"
 	"idlog/client/monitor/memory"
 	"idlog/client/remote"
 	"idlog/client/rules"
@@ -46,6 +47,11 @@ type Config struct {
 	Dir string
 	// State is what the clients of this machine know. It gets the evidence.
 	State *trust.State
+
+	// Tickets are folders of tickets that a submitter keeps of this log, and of others;
+	// Receipts are folders of both its receipts and its tickets. They are read at each
+	// look, and are there when Open is called. See package kept.
+	Tickets, Receipts []string
 
 	// Sinks are told of every finding, in this order.
 	Sinks []Sink
@@ -88,6 +94,7 @@ type Monitor struct {
 	dir    folder
 	memory *memory.Store
 	room   *index.Room // nil unless the index is compared
+	kept   *kept.Room  // nil if nothing is
 
 	// All below belongs to the goroutine of Run or Once.
 	at           *cursor // nil before the first look
@@ -106,6 +113,7 @@ type Monitor struct {
 	stride       int64                // entries between archived checkpoints that are asked for
 	segment      segment
 	noArchive    error // why the archive bounds nothing; nil if it does
+	unread       error // why what a submitter keeps could not be read; nil if it could
 	history      *rules.History
 	moved        bool // entries were checked since alarms were last weighed
 	faults       int
@@ -138,6 +146,9 @@ func Open(c Config) (*Monitor, error) {
 		return nil, fmt.Errorf("opening monitor of %s: the log's URL: %w", m.origin, err)
 	}
 	if err := m.witnesses(); err != nil {
+		return nil, fmt.Errorf("opening monitor of %s: %w", m.origin, err)
+	}
+	if m.kept, err = kept.Open(c.Policy, m.origin, c.Tickets, c.Receipts); err != nil {
 		return nil, fmt.Errorf("opening monitor of %s: %w", m.origin, err)
 	}
 	m.dir = folder(filepath.Join(c.Dir, folderName(m.origin)))

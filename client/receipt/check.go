@@ -146,7 +146,7 @@ func (c *Checker) Check(sent *Submission, r *logv1.Receipt, cp *policy.Verified)
 	}
 	return &Receipt{
 		Index: r.GetIndex(), Event: ev, Leaf: r.GetLeaf(), Checkpoint: cp,
-		NativeID: sent.Event.GetSource().GetNativeId(), Received: at, Repeat: repeat,
+		NativeID: sent.Event.GetSource().GetNativeId(), Received: at, Repeat: repeat, Sent: sent,
 		inclusion: inclusion, lines: lines,
 	}, nil
 }

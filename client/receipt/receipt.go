@@ -26,6 +26,8 @@ type Receipt struct {
 	// Repeat says that the event was in the log before this client sent it: its index is below a checkpoint that was
 	// verified before. Its time is then not bounded by the time of sending.
 	Repeat bool
+	// Sent is the event that was sent, to which all of it was held.
+	Sent *Submission
 
 	inclusion []leaf.Hash
 	lines     []seal.Line

@@ -35,7 +35,7 @@ type indexBench struct {
 	out, progress          io.Writer
 
 	events int // that are measured
-	report                IndexReport
+	report IndexReport
 }
 
 // IndexReport is the results file of the index.

@@ -183,6 +183,8 @@ func TestOlderJournal(t *testing.T) {
 	w.start()
 	since := w.event("since", "a", "c")
 	r := w.receipts(since)[0]
+	said := statement("1", personOf("a"), personOf("b"))
+	stated := w.link(said)
 	w.stop()
 	journal := filepath.Join(w.dir, "journal")
 	if err := errors.Join(os.RemoveAll(journal), os.CopyFS(journal, os.DirFS(backup))); err != nil {
@@ -196,6 +198,13 @@ func TestOlderJournal(t *testing.T) {
 	}
 	if _, _, err := w.Disclose(t.Context(), r.Index); reason(err) != logv1.Reason_REASON_OPENING_LOST {
 		t.Errorf("disclosing: %v, want OPENING_LOST", err)
+	}
+	// What opens a statement is made of what it says: who can say it again has it.
+	if again, err := w.Link(t.Context(), said); err != nil || again.Index != stated.Index || again.Opening.Seeds[0].Seed != stated.Opening.Seeds[0].Seed {
+		t.Errorf("the statement again: %+v, %v", again, err)
+	}
+	if _, _, err := w.Disclose(t.Context(), stated.Index); reason(err) != logv1.Reason_REASON_OPENING_LOST {
+		t.Errorf("disclosing the statement: %v, want OPENING_LOST", err)
 	}
 	if got := len(w.log.leaves()); got != n {
 		t.Errorf("%d entries were added", got-n)

@@ -178,6 +178,25 @@ func TestLinkRefuses(t *testing.T) {
 	}
 }
 
+// Of many who make one statement at once, one makes it, and all get it.
+func TestLinkTogether(t *testing.T) {
+	w := newWorld(t)
+	w.receipts(w.event("1", "a", "b"))
+	size := int64(len(w.log.leaves()))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if r, err := w.Link(t.Context(), statement("1", personOf("a"), personOf("b"))); err != nil || r.Index != size {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+	wg.Wait()
+	if now := int64(len(w.log.leaves())); now != size+1 {
+		t.Errorf("%d entries came in", now-size)
+	}
+}
+
 // Who is told nothing, because no checkpoint came or the process died, asks again and gets the one statement.
 func TestLinkInterrupted(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.config.AckTimeout = 50 * time.Millisecond })

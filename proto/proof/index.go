@@ -58,7 +58,14 @@ type Answer struct {
 type List struct {
 	Head    trie.Head
 	Page    trie.Page
-	Entries [][]byte // one for each posting; nil where only its leaf hash is given
+	Entries [][]byte // one for each posting; nil, or too few, where only leaf hashes are given
+}
+
+func (l *List) entry(i int) []byte {
+	if i >= len(l.Entries) {
+		return nil
+	}
+	return l.Entries[i]
 }
 
 // Answer returns the answer for a field and value, or nil.
@@ -216,7 +223,7 @@ func (a Answer) verify(root *leaf.Root) error {
 	case err != nil:
 		return err
 	case present != (a.List != nil):
-		return errors.New("the terminal key is the key itself in an answer that says it is absent")
+		return fmt.Errorf("the way to the key says present %v, the answer %v", present, a.List != nil)
 	case !present:
 		return nil
 	}
@@ -227,7 +234,7 @@ func (a Answer) verify(root *leaf.Root) error {
 		return err
 	}
 	for i, p := range a.List.Page.Postings {
-		entry := a.List.Entries[i]
+		entry := a.List.entry(i)
 		if entry == nil {
 			continue
 		}
@@ -324,9 +331,9 @@ func (a Answer) append(b []byte) []byte {
 	b = fmt.Appendf(b, "list %d %s %d %d\n", a.List.Head.N, text(a.List.Head.Root), page.Start, len(page.Postings))
 	b = appendHashes(b, "left", page.Left)
 	for i, p := range page.Postings {
-		if i < len(a.List.Entries) && a.List.Entries[i] != nil {
+		if entry := a.List.entry(i); entry != nil {
 			b = fmt.Appendf(b, "entry %d ", p.Index)
-			b = base64.StdEncoding.AppendEncode(b, a.List.Entries[i])
+			b = base64.StdEncoding.AppendEncode(b, entry)
 			b = append(b, '\n')
 		} else {
 			b = fmt.Appendf(b, "posting %d %s\n", p.Index, text(p.Leaf))

@@ -3,6 +3,7 @@ package proof_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -26,27 +27,17 @@ const (
 )
 
 var (
-	alice  = leaf.Hash{0xa1} // 12 events have this tag 2
+	alice  = leaf.Hash{0xa1} // 11 events have this tag 2
 	nobody = leaf.Hash{0x0b}
 	other  = prototest.NewKey("log.example/id/2027", checkpoint.Ed25519, checkpoint.LogRole)
 )
 
-// indexLog has events of two sources and persons, keys, an entry that is no leaf, and a root leaf.
-func indexLog(t testing.TB) *prototest.Log {
-	return indexLogOf(t, logKey)
-}
-
-func indexLogOf(t testing.TB, key prototest.Key) *prototest.Log {
+// indexLog has keys, an entry that is no leaf, events of two sources of which some are alice's, and a root leaf, which each
+// change may make a lie.
+func indexLog(t testing.TB, change ...func(*leaf.Root)) *prototest.Log {
 	t.Helper()
-	l := prototest.NewLog(key.Name(), key)
-	add := func(x interface{ Format() ([]byte, error) }) {
-		b, err := x.Format()
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Append(b)
-	}
-	add(&leaf.Keys{Log: indexFamily, Received: 1, Epoch: 1, VRF: leaf.Hash{9}})
+	l := prototest.NewLog(logKey.Name(), logKey)
+	l.Append(indexLeaf(t, &leaf.Keys{Log: indexFamily, Received: 1, Epoch: 1, VRF: leaf.Hash{9}}))
 	l.Fill(2)
 	for i := range indexN - 2 {
 		e := leaf.Event{Log: indexFamily, Source: "okta", Received: int64(i), Assurance: leaf.AssurancePulled, Keys: 1,
@@ -57,17 +48,34 @@ func indexLogOf(t testing.TB, key prototest.Key) *prototest.Log {
 		case 1:
 			e.Source = "auth0"
 		}
-		add(&e)
+		l.Append(indexLeaf(t, &e))
 	}
 	l.Fill(indexAt)
-	l.AppendRoot(indexN, 1_800_000_000_000)
+	r := prototest.IndexOf(l.Leaves[:indexN]).Root(l.Origin, 1_800_000_000_000)
+	for _, c := range change {
+		c(r)
+	}
+	l.Append(indexLeaf(t, r))
 	l.Fill(indexSize)
 	return l
 }
 
+func indexLeaf(t testing.TB, l interface{ Format() ([]byte, error) }) []byte {
+	t.Helper()
+	b, err := l.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func indexPolicyOf() string {
+	return "log " + logKey.VKey + "\nlog " + other.VKey + "\nwitness w " + witness.VKey + "\nquorum w\n"
+}
+
 func indexPolicy(t testing.TB) *policy.Policy {
 	t.Helper()
-	pol, err := policy.Parse([]byte("log " + logKey.VKey + "\nlog " + other.VKey + "\nwitness w " + witness.VKey + "\nquorum w\n"))
+	pol, err := policy.Parse([]byte(indexPolicyOf()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +136,41 @@ func TestIndexVerify(t *testing.T) {
 		if diff := cmp.Diff(x.Hashes, hashes); diff != "" {
 			t.Errorf("strict %v: hashes (-oracle +reader):\n%s", strict, diff)
 		}
+	}
+}
+
+// TestIndexHashes: places in any order and twice are one each, and what cannot be proven is an error.
+func TestIndexHashes(t *testing.T) {
+	l := indexLog(t)
+	subtrees := func(from, to int64) ([][32]byte, error) { return l.Subtrees(from, to), nil }
+	want, err := proof.IndexHashes(indexSize, indexN, indexAt, []int64{2, 5, 33}, subtrees)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := []int64{33, 5, 2, 5}
+	if got, err := proof.IndexHashes(indexSize, indexN, indexAt, entries, subtrees); err != nil || !slices.Equal(got, want) {
+		t.Errorf("in another order: %x, %v", got, err)
+	}
+	if !slices.Equal(entries, []int64{33, 5, 2, 5}) {
+		t.Error("sorts its caller's slice")
+	}
+	for _, c := range []struct {
+		name        string
+		size, n, at int64
+		entries     []int64
+	}{
+		{"an entry beyond the root leaf's", indexSize, indexN, indexAt, []int64{indexN}},
+		{"a negative entry", indexSize, indexN, indexAt, []int64{-1}},
+		{"a root leaf over what follows it", indexSize, indexAt + 1, indexAt, nil},
+		{"a root leaf beyond the tree", indexAt, indexN, indexAt, nil},
+	} {
+		if hashes, err := proof.IndexHashes(c.size, c.n, c.at, c.entries, subtrees); err == nil {
+			t.Errorf("%s: %x", c.name, hashes)
+		}
+	}
+	failed := errors.New("a tile is missing")
+	if _, err := proof.IndexHashes(indexSize, indexN, indexAt, nil, func(from, to int64) ([][32]byte, error) { return nil, failed }); !errors.Is(err, failed) {
+		t.Errorf("a reader that fails: %v", err)
 	}
 }
 

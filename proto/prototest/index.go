@@ -220,13 +220,9 @@ func (l *Log) IndexProof(at, size int64, note []byte, strict bool, queries ...Qu
 		known = nil
 	}
 	slices.Sort(known)
-	var leaves []leaf.Hash
-	for _, e := range l.Leaves[:size] {
-		leaves = append(leaves, leaf.HashOf(e))
-	}
 	from := int64(0)
 	upTo := func(to int64) {
-		p.Hashes = append(p.Hashes, subtrees(leaves, from, to)...)
+		p.Hashes = append(p.Hashes, l.Subtrees(from, to)...)
 		from = to
 	}
 	for _, i := range slices.Compact(known) {
@@ -238,4 +234,14 @@ func (l *Log) IndexProof(at, size int64, note []byte, strict bool, queries ...Qu
 	from++
 	upTo(size)
 	return p
+}
+
+// Subtrees returns the roots of the perfect subtrees that make up the entries
+// [from, to), from left to right.
+func (l *Log) Subtrees(from, to int64) [][32]byte {
+	var leaves []leaf.Hash
+	for _, e := range l.Leaves {
+		leaves = append(leaves, leaf.HashOf(e))
+	}
+	return subtrees(leaves, from, to)
 }

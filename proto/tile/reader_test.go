@@ -104,6 +104,24 @@ func checkConsistency(t *testing.T, l *prototest.Log, r *tile.Reader, from, size
 	}
 }
 
+// TestSubtrees: the roots of any part of a tree, across tiles and at its edge, are those of its leaves.
+func TestSubtrees(t *testing.T) {
+	l := newLog(1000)
+	r := tile.NewReader(l.Checkpoint(1000), prototest.Fetch(l.Resources(1000)))
+	places := []int64{0, 1, 3, 128, 255, 256, 257, 511, 512, 768, 769, 896, 999, 1000}
+	for i, from := range places {
+		for _, to := range places[i:] {
+			got, err := r.Subtrees(t.Context(), from, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(l.Subtrees(from, to), got); diff != "" {
+				t.Errorf("entries %d to %d (-want +got):\n%s", from, to, diff)
+			}
+		}
+	}
+}
+
 func TestReaderOutside(t *testing.T) {
 	l := newLog(300)
 	r := tile.NewReader(l.Checkpoint(300), prototest.Fetch(l.Resources(300)))
@@ -116,6 +134,9 @@ func TestReaderOutside(t *testing.T) {
 		}
 		if n != 1 {
 			t.Errorf("%v: yields %d times", span, n)
+		}
+		if hashes, err := r.Subtrees(t.Context(), span[0], span[1]); err == nil {
+			t.Errorf("%v: subtrees %x", span, hashes)
 		}
 	}
 	for _, i := range []int64{-1, 300, 1 << 62} {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A second verifier of idlog receipts, in Python 3.11 and its standard library.
+"""A second verifier of idlog receipts and index proofs, in Python 3.11 and its standard library.
 
-    verify.py RECEIPT POLICY      judge a *.idlog-disclosure or a *.tlog-proof
+    verify.py FILE POLICY         judge a *.idlog-disclosure, *.tlog-proof or *.tlog-index-proof
     verify.py --vectors DIR       hold this program to testdata/vectors
 
 It shares nothing with the Go code but the specification, proto/SPEC.md: its own
@@ -451,7 +451,35 @@ class Proof:
         return c, cosigned, since
 
 
-# Leaves: SPEC 2.1. Events, and the erasures that disclosures cite.
+# Leaves: SPEC 2.1, and the keys of the index under which each stands: SPEC 2.5.
+
+NAME = rb"[A-Za-z0-9\-._/:]{1,128}"
+SOURCE = rb"[a-z0-9][a-z0-9\-._]{0,63}"
+NONE = bytes(32)
+
+
+def name(b):
+    need(re.fullmatch(NAME, b), "name is malformed")
+    return b
+
+
+def source_id(b):
+    need(re.fullmatch(SOURCE, b), "source is malformed")
+    return b
+
+
+def vkey(b):
+    parts = b.split(b"+", 2)
+    need(len(parts) == 3 and re.fullmatch(rb"[!-~]+", parts[0]), "vkey is malformed")
+    raw = b64(parts[2])
+    need(2 <= len(raw) and parts[1] == H(parts[0], b"\n", raw)[:4].hex().encode(), "vkey is empty, or of another ID")
+    return b
+
+
+def words(b, count):
+    parts = b.split(b" ")
+    need(len(parts) == count, "line has another number of values")
+    return parts
 
 
 class Lines:
@@ -461,26 +489,33 @@ class Lines:
         need(len(b) <= 16384, "leaf is too large")
         self.rest = text_lines(b)
 
+    def whole(self):
+        need(self.rest, "leaf lacks a line")
+        return self.rest.pop(0)
+
+    def has(self, key):
+        return bool(self.rest) and self.rest[0].startswith(key + b" ")
+
     def take(self, key):
-        need(self.rest and self.rest[0].startswith(key + b" "), "leaf lacks a line")
+        need(self.has(key), "leaf lacks a line")
         return self.rest.pop(0)[len(key) + 1 :]
 
     def repeated(self, key, least, most, read):
         items = []
-        while self.rest and self.rest[0].startswith(key + b" "):
+        while self.has(key):
             items.append(read(self.take(key)))
         need(least <= len(items) <= most, "leaf has too few or too many lines of a kind")
         ascending(items, "lines")
         return items
 
-    def log_name(self):
-        name = self.take(b"log")
-        need(re.fullmatch(rb"[A-Za-z0-9\-._/:]{1,128}", name), "log is no name")
-        return name
+    def range(self):
+        first, end = map(num, words(self.take(b"range"), 2))
+        need(first < end, "range is empty")
+        return first, end
 
     def tags(self, least):
         def tag(line):
-            field, _, value = line.partition(b" ")
+            field, value = words(line, 2)
             need(num(field, 1) <= 32767, "field is out of range")
             return num(field), h32(value)
 
@@ -489,41 +524,372 @@ class Lines:
         return tags
 
 
-class Event:
+class Leaf:
     def __init__(self, b):
         lines = Lines(b)
-        need(lines.rest.pop(0) == b"idlog-event/v1", "leaf is not an event")
-        self.log, self.source = lines.log_name(), lines.take(b"source")
-        need(re.fullmatch(rb"[a-z0-9][a-z0-9\-._]{0,63}", self.source), "source is malformed")
+        need(lines.whole() == self.magic, "leaf is of another kind")
+        self.read(lines)
+        need(not lines.rest, "leaf has a line too many")
+
+    def log_and_received(self, lines):
+        self.log, self.received = name(lines.take(b"log")), num(lines.take(b"received"))
+
+
+class Event(Leaf):
+    magic = b"idlog-event/v1"
+
+    def read(self, lines):
+        self.log, self.source = name(lines.take(b"log")), source_id(lines.take(b"source"))
         self.received = num(lines.take(b"received"))
         need(lines.take(b"assurance") in (b"signed", b"pulled", b"pushed", b"unauthenticated"), "assurance is unknown")
         num(lines.take(b"keys"), 1)
         self.fields, self.tags = h32(lines.take(b"fields")), lines.tags(0)
-        need(not lines.rest, "leaf has a line too many")
         self.persons = [value for field, value in self.tags if field == 2]
 
+    def under(self):
+        return [*self.tags, (5, H(b"idlog/source/v1\0", self.source))]
 
-class Erasure:
-    def __init__(self, b):
-        lines = Lines(b)
-        need(lines.rest.pop(0) == b"idlog-erasure/v1", "leaf is not an erasure")
-        self.log = lines.log_name()
-        num(lines.take(b"received"))
+
+class Subject(Leaf):
+    magic = b"idlog-subject/v1"
+
+    def read(self, lines):
+        self.log_and_received(lines)
+        num(lines.take(b"keys"), 1)
+        self.named = []
+        if lines.has(b"commit"):
+            h32(lines.take(b"commit"))
+            self.etags = [h32(lines.take(b"etag"))]
+            return
+        self.named = lines.repeated(b"link" if lines.has(b"link") else b"unlink", 2, 16, h32)
         h32(lines.take(b"fields"))
-        self.range, self.tags = None, []
-        if lines.rest and lines.rest[0].startswith(b"range "):
-            first, _, end = lines.take(b"range").partition(b" ")
-            self.range = num(first), num(end)
-            need(self.range[0] < self.range[1], "range is empty")
+        self.etags = lines.repeated(b"etag", 2, 16, h32)
+
+    def under(self):
+        return [(0x8001, e) for e in self.etags] + [(0x8002, h) for h in self.named]
+
+
+class Keys(Leaf):
+    magic = b"idlog-keys/v1"
+
+    def read(self, lines):
+        def commit(line):
+            field, source, commitment = words(line, 3)
+            need(num(field, 1) <= 32767, "field is out of range")
+            h32(commitment)
+            return num(field), source_id(source)
+
+        self.log_and_received(lines)
+        num(lines.take(b"keys"), 1)
+        h32(lines.take(b"vrf"))
+        lines.repeated(b"commit", 0, 64, commit)
+
+    def under(self):
+        return [(0xFF02, NONE)]
+
+
+class Erasure(Leaf):
+    magic = b"idlog-erasure/v1"
+
+    def read(self, lines):
+        self.log_and_received(lines)
+        h32(lines.take(b"fields"))
+        self.range, self.enrolments, self.tags = None, [], []
+        if lines.has(b"range"):
+            self.range = lines.range()
         else:
-            lines.repeated(b"enrolment", 1, 16, h32)
-            self.tags = lines.tags(1)
-        need(not lines.rest, "leaf has a line too many")
+            self.enrolments, self.tags = lines.repeated(b"enrolment", 1, 16, h32), lines.tags(1)
+
+    def under(self):
+        return [(0x8003, h) for h in self.enrolments] + self.tags + [(0xFF03, NONE)]
+
+
+class Loss(Leaf):
+    magic = b"idlog-loss/v1"
+
+    def read(self, lines):
+        self.log_and_received(lines)
+        h32(lines.take(b"fields"))
+        lines.range()
+
+    def under(self):
+        return [(0xFF03, NONE)]
+
+
+class Shard(Leaf):
+    magic = b"idlog-shard/v1"
+
+    def read(self, lines):
+        self.log_and_received(lines)
+        kind = lines.whole()
+        if kind == b"seal":
+            name(lines.take(b"next"))
+            lines.repeated(b"key", 1, 8, vkey)
+            return
+        need(kind == b"genesis", "shard is neither opened nor closed")
+        name(lines.take(b"mapfn"))
+        num(lines.take(b"keys"), 1)
+        vkey(lines.take(b"ticket"))
+        if lines.has(b"previous"):
+            origin, size, root = words(lines.take(b"previous"), 3)
+            name(origin), num(size), h32(root)
+        if lines.has(b"reason"):
+            name(lines.take(b"reason"))
+
+    def under(self):
+        return [(0xFF04, NONE)]
+
+
+class Root(Leaf):
+    magic = b"tlog-index-root/v1"
+
+    def read(self, lines):
+        self.origin, self.n, self.log_root = name(lines.whole()), num(lines.whole()), h32(lines.whole())
+        need(lines.whole() == b"idlog-mapfn/1", "map function is unknown")
+        self.keys, self.map_root = num(lines.whole()), h32(lines.whole())
+        num(lines.whole())
+
+    def under(self):
+        return [(0xFF01, NONE)]
+
+
+LEAVES = {c.magic: c for c in (Event, Subject, Keys, Erasure, Loss, Shard, Root)}
+
+
+def parse_leaf(b):
+    kind = LEAVES.get(b.partition(b"\n")[0])
+    need(kind, "leaf is of no kind")
+    return kind(b)
+
+
+def map_key(field, value):
+    return H(b"idlog/mapkey/v1\0", u(2, field), value)
+
+
+def map_keys(entry):
+    """MapFn: the keys under which an entry stands, ascending."""
+    try:
+        under = parse_leaf(entry).under()
+    except Refused:
+        under = [(0xFF00, NONE)]
+    return sorted({map_key(*u) for u in under})
 
 
 def check_family(leaf, checkpoint):
     shard = checkpoint.origin.removeprefix(leaf.log + b"/")
     need(shard != checkpoint.origin and shard and b"/" not in shard, "leaf is of another log")
+
+
+# The verifiable index: SPEC 2.12.
+
+
+class Tree:
+    """A tree of RFC 6962 that grows to the right by perfect subtrees."""
+
+    def __init__(self):
+        self.size, self.peaks = 0, []
+
+    def append(self, hash, height=0):
+        self.size += 1 << height
+        while self.peaks and self.peaks[-1][0] == height:
+            hash, height = H(b"\1", self.peaks.pop()[1], hash), height + 1
+        self.peaks.append((height, hash))
+
+    def fill(self, to, hashes):
+        """Append the subtrees that make up the leaves up to `to`, and take them from hashes."""
+        need(self.size <= to, "tree is larger already")
+        while self.size < to:
+            height = (to - self.size).bit_length() - 1
+            if self.size:
+                height = min(height, (self.size & -self.size).bit_length() - 1)
+            need(hashes, "a hash is missing")
+            self.append(hashes.pop(0), height)
+
+    def root(self):
+        if not self.peaks:
+            return H()
+        (_, hash), *others = reversed(self.peaks)
+        for _, left in others:
+            hash = H(b"\1", left, hash)
+        return hash
+
+
+def key_bit(key, depth):
+    return key[depth // 8] >> (7 - depth % 8) & 1
+
+
+def head_hash(n, root):
+    return H(b"\5", u(8, n), root)
+
+
+def map_root(heads):
+    """The root of the map of keys to head hashes."""
+    if not heads:
+        return H(b"\4")
+    if len(heads) == 1:
+        ((key, head),) = heads.items()
+        return H(b"\2", key, head)
+    d = next(d for d in range(256) if len({key_bit(k, d) for k in heads}) == 2)
+    left, right = ({k: h for k, h in heads.items() if key_bit(k, d) == side} for side in (0, 1))
+    return H(b"\3", u(1, d), map_root(left), map_root(right))
+
+
+def check_path(key, terminal, head, steps, root):
+    """Whether the key is in the map. No terminal: the map is empty."""
+    if terminal is None:
+        need(not steps and root == map_root({}), "the map is not empty")
+        return False
+    h, above = H(b"\2", terminal, head), 256
+    for depth, sibling in steps:
+        need(0 <= depth < above, "depths do not descend")
+        need(key_bit(key, depth) == key_bit(terminal, depth), "the key is not on the way to the terminal key")
+        h, above = H(b"\3", u(1, depth), *((sibling, h) if key_bit(key, depth) else (h, sibling))), depth
+    need(h == root, "the way does not lead to the map root")
+    return terminal == key
+
+
+def check_page(n, root, start, postings, left, right, size):
+    """Whether those are the postings of the list (n, root), from number start on."""
+    need(n >= 1 and start + len(postings) <= n, "page is outside of the list")
+    ascending([i for i, _ in postings], "postings")
+    need(all(0 <= i < size for i, _ in postings), "posting is of no entry of the index")
+    tree, left, right = Tree(), list(left), list(right)
+    tree.fill(start, left)
+    for i, leaf in postings:
+        tree.append(H(b"\0", u(8, i), leaf))
+    tree.fill(n, right)
+    need(not left and not right and tree.root() == root, "page is not of the list")
+
+
+# Index proofs: SPEC 2.13.
+
+
+class Answer:
+    def __init__(self, query):
+        self.field, self.value = num(query[0], 1), h32(query[1])
+        need(self.field <= 65535, "field is out of range")
+        self.key = map_key(self.field, self.value)
+        self.terminal = self.head = self.n = None
+        self.steps, self.postings = [], []  # a posting is index, leaf hash and entry or None
+
+    def verify(self, root):
+        present = check_path(self.key, self.terminal, self.head, self.steps, root.map_root)
+        need(present == (self.n is not None), "answer says the contrary of its way")
+        if not present:
+            return
+        postings = [(i, leaf) for i, leaf, _ in self.postings]
+        check_page(self.n, self.root, self.start, postings, self.left, self.right, root.n)
+        for _, _, entry in self.postings:
+            need(entry is None or self.key in map_keys(entry), "entry does not belong under the key")
+
+    def lines(self):
+        query = b"query %d %s " % (self.field, base64.b64encode(self.value))
+        if self.n is None:
+            return [query + b"absent"]
+        out = [query + b"present %d from %d" % (self.n, self.start)]
+        for i, leaf, entry in self.postings:
+            out.append(b"%s %d %s" % (b"posting" if entry is None else b"entry", i, base64.b64encode(leaf)))
+        return out
+
+
+class IndexProof:
+    def __init__(self, b):
+        need(len(b) <= 64 << 20, "index proof is too large")
+        head, empty, self.note = b.partition(b"\n\n")
+        need(empty, "index proof has no checkpoint")
+        self.rest = [line.split(b" ") for line in head.split(b"\n")]
+        need(self.rest.pop(0) == [b"tlog-index-proof/v1"], "not an index proof")
+        self.answers, count = [], 0
+        while self.next() == b"query":
+            self.answers.append(self.answer())
+            count += len(self.answers[-1].postings)
+        need(1 <= len(self.answers) <= 4096 and count <= 131072, "no answers, or too many, or too many postings")
+        ascending([(a.field, a.value) for a in self.answers], "queries")
+        at, mode, root = self.take(b"root", 3)
+        need(mode in (b"root", b"strict"), "mode is unknown")
+        self.at, self.strict, self.root = num(at), mode == b"strict", b64(root)
+        need(0 < len(self.root) <= 16384, "root leaf is empty or too large")
+        self.hashes = self.repeated(b"hash")
+        need(not self.rest, "index proof has a line too many")
+        Checkpoint(self.note)
+
+    def next(self):
+        return self.rest[0][0] if self.rest else None
+
+    def take(self, word, count):
+        need(self.next() == word and len(self.rest[0]) == 1 + count, "index proof lacks a line")
+        return self.rest.pop(0)[1:]
+
+    def repeated(self, word):
+        hashes = []
+        while self.next() == word:
+            hashes.append(h32(self.take(word, 1)[0]))
+        return hashes
+
+    def answer(self):
+        a = Answer(self.take(b"query", 2))
+        if self.next() == b"empty":
+            self.take(b"empty", 0)
+            return a
+        present = self.next() == b"present"
+        if present:
+            self.take(b"present", 0)
+            a.terminal = a.key
+        else:
+            a.terminal, a.head = map(h32, self.take(b"absent", 2))
+            need(a.terminal != a.key, "an absent key is its own terminal key")
+        while self.next() == b"step":
+            depth, sibling = self.take(b"step", 2)
+            a.steps.append((num(depth), h32(sibling)))
+        depths = [d for d, _ in a.steps]
+        ascending(depths[::-1], "depths from below")
+        need(all(d <= 255 for d in depths), "depth is out of range")
+        if present:
+            n, root, start, count = self.take(b"list", 4)
+            a.n, a.root, a.start, count = num(n), h32(root), num(start), num(count)
+            need(count <= 131072, "too many postings")
+            a.head, a.left = head_hash(a.n, a.root), self.repeated(b"left")
+            a.postings = [self.posting() for _ in range(count)]
+            a.right = self.repeated(b"right")
+        return a
+
+    def posting(self):
+        if self.next() == b"entry":
+            i, entry = self.take(b"entry", 2)
+            entry = b64(entry)
+            need(0 < len(entry) <= 65535, "entry is empty or too large")
+            return num(i), H(b"\0", entry), entry
+        i, leaf = self.take(b"posting", 2)
+        return num(i), h32(leaf), None
+
+    def verify(self, policy):
+        """The lines of the verdict."""
+        c, cosigned, since = policy.verify(self.note)
+        root = Root(self.root)
+        need(root.origin == c.origin, "root leaf is of another origin")
+        need(root.n <= self.at < c.size, "root leaf stands in the wrong place")
+        known = {}
+        for a in self.answers if self.strict else []:
+            for i, leaf, _ in a.postings:
+                need(known.setdefault(i, leaf) == leaf, "two leaf hashes for one entry")
+                need(i < root.n, "entry is beyond the root leaf's")
+        tree, hashes = Tree(), list(self.hashes)
+        for i in sorted(known):
+            tree.fill(i, hashes)
+            tree.append(known[i])
+        tree.fill(root.n, hashes)
+        need(tree.root() == root.log_root, "hashes do not give the root that the root leaf names")
+        tree.fill(self.at, hashes)
+        tree.append(H(b"\0", self.root))
+        tree.fill(c.size, hashes)
+        need(not hashes and tree.root() == c.root, "hashes do not give the checkpoint's root")
+        for a in self.answers:
+            a.verify(root)
+        mode = b"strict" if self.strict else b"root"
+        out = [b"log %s size %d" % (c.origin, c.size), b"root %d entries %d keys %d %s" % (self.at, root.n, root.keys, mode)]
+        out += [b"witness %s at %d" % item for item in cosigned.items()]
+        out.append(b"since " + (b"-" if since is None else b"%d" % since))
+        return out + [line for a in self.answers for line in a.lines()]
 
 
 # Disclosures: SPEC 2.2, 2.3, 2.7.
@@ -659,6 +1025,8 @@ class Disclosure:
 def judge(name, receipt, policy):
     """The lines of the verdict on a receipt that is verified."""
     policy = Policy(policy)
+    if name.endswith(".tlog-index-proof"):
+        return [b"verified", *IndexProof(receipt).verify(policy)]
     if name.endswith(".tlog-proof"):
         fields, proof = [], Proof(receipt)
         need(proof.extra is not None, "proof has no leaf")
@@ -684,6 +1052,54 @@ def accepted(parse, *args):
     return True
 
 
+def map_vectors(hold, mapfn, trie, data):
+    """Hold MapFn and the index to mapfn.json and trie.json."""
+
+    def raw(case, what):
+        return base64.b64decode(case.get(what, ""))
+
+    for k in mapfn["keys"]:
+        hold("mapfn.json", f"field {k['field']}", map_key(k["field"], raw(k, "value")) == raw(k, "key"))
+    for s in mapfn["sources"]:
+        hold("mapfn.json", s["source"], H(b"idlog/source/v1\0", s["source"].encode()) == raw(s, "value"))
+    for e in mapfn["entries"]:
+        under = [(x["field"], raw(x, "value")) for x in e["under"]]
+        want = [raw(x, "key") for x in e["under"]]
+        hold("mapfn.json", e["name"], map_keys(data(e)) == want and [map_key(*x) for x in under] == want)
+
+    def path(p, root):
+        """Whether the key is present, or None if the path does not hold."""
+        steps = [(s["depth"], raw(s, "sibling")) for s in p.get("steps", [])]
+        try:
+            return check_path(raw(p, "key"), raw(p, "terminal") if "terminal" in p else None, raw(p, "head"), steps, root)
+        except Refused:
+            return None
+
+    for h in trie["heads"]:
+        hold("trie.json", f"head {h['n']}", head_hash(h["n"], raw(h, "root")) == raw(h, "hash"))
+    for m in trie["maps"]:
+        root, lists, heads = raw(m, "root"), {}, {}
+        for x in m["lists"]:
+            lists[raw(x, "key")] = postings = [(p["index"], raw(p, "leaf")) for p in x["postings"]]
+            tree = Tree()
+            for i, leaf in postings:
+                tree.append(H(b"\0", u(8, i), leaf))
+            heads[raw(x, "key")] = head_hash(len(postings), tree.root())
+            hold("trie.json", m["name"], tree.root() == raw(x, "root") and heads[raw(x, "key")] == raw(x, "hash"))
+        hold("trie.json", m["name"], map_root(heads) == root)
+        for p in m["paths"]:
+            hold("trie.json", m["name"], path(p, root) == p["present"] == (raw(p, "key") in lists))
+        for p in m["pages"]:
+            postings, sides = lists[raw(p, "key")], [[base64.b64decode(h) for h in p.get(s, [])] for s in ("left", "right")]
+            tree = Tree()
+            for i, leaf in postings:
+                tree.append(H(b"\0", u(8, i), leaf))
+            page = postings[p["start"] : p["start"] + p["count"]]
+            hold("trie.json", m["name"], accepted(check_page, len(postings), tree.root(), p["start"], page, *sides, m["size"]))
+    for p in trie["refused"]:
+        hold("trie.json", p["name"], path(p, raw(p, "root")) is None)
+
+
 def vectors(directory):
     """Hold the parsers and the judgement to the vectors of the repository."""
 
@@ -695,14 +1111,27 @@ def vectors(directory):
         return base64.b64decode(case["bytes"]) if "bytes" in case else case.get("input", "").encode()
 
     wrong = count = 0
-    for file, parse in (("checkpoint.json", Checkpoint), ("policy.json", Policy), ("proof.json", Proof)):
-        for case in read(file):
-            count += 1
-            if accepted(parse, data(case)) != case["accept"]:
-                wrong += 1
-                print(f"{file}: {case['name']}: want accept {case['accept']}")
-    for case in read("disclosure-verify.json"):
+
+    def hold(file, name, good):
+        nonlocal wrong, count
         count += 1
+        if not good:
+            wrong += 1
+            print(f"{file}: {name}: judged otherwise")
+
+    parsers = {"checkpoint.json": Checkpoint, "policy.json": Policy, "proof.json": Proof, "leaf.json": parse_leaf}
+    for file, parse in {**parsers, "index-proof.json": IndexProof}.items():
+        for case in read(file):
+            hold(file, case["name"], accepted(parse, data(case)) == case["accept"])
+    for case in read("index-verify.json"):
+        said = None
+        try:
+            said = [line.decode() for line in IndexProof(data(case)).verify(Policy(case["policy"].encode()))]
+        except Refused:
+            pass
+        hold("index-verify.json", case["name"], said == case.get("verdict"))
+    map_vectors(hold, read("mapfn.json"), read("trie.json"), data)
+    for case in read("disclosure-verify.json"):
         states = None
         try:
             d = Disclosure(data(case))
@@ -710,9 +1139,7 @@ def vectors(directory):
             states = {f.path.decode(): f.state.decode() for f in d.fields if f.state != b"shown"}
         except Refused:
             pass
-        if states != (case.get("states", {}) if case["accept"] else None):
-            wrong += 1
-            print(f"disclosure-verify.json: {case['name']}: {states}")
+        hold("disclosure-verify.json", case["name"], states == (case.get("states", {}) if case["accept"] else None))
     print(f"{count} vectors, {wrong} judged otherwise")
     return 1 if wrong else 0
 
@@ -720,7 +1147,7 @@ def vectors(directory):
 def main(args):
     if len(args) == 2 and args[0] == "--vectors":
         return vectors(args[1])
-    if len(args) != 2 or not args[0].endswith((".tlog-proof", ".idlog-disclosure")):
+    if len(args) != 2 or not args[0].endswith((".tlog-proof", ".idlog-disclosure", ".tlog-index-proof")):
         print(__doc__, file=sys.stderr)
         return 2
     try:

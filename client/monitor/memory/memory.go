@@ -44,6 +44,10 @@ func Fields(digest leaf.Hash) Key { return join('f', digest) }
 // Enrolment is the key of an enrolment's leaf hash.
 func Enrolment(h leaf.Hash) Key { return join('e', h) }
 
+// Told is the key of a file that a submitter keeps, by the hash of what it says, of
+// which everything was told that there is to tell.
+func Told(sum leaf.Hash) Key { return join('k', sum) }
+
 func join(kind byte, h leaf.Hash) (k Key) {
 	k[0] = kind
 	copy(k[1:], h[:])

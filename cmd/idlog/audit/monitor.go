@@ -51,10 +51,15 @@ func Monitor(s *session.Session, getenv func(string) string) *cobra.Command {
 		Example: `  idlog monitor https://log.example/id -p policy.tlog-policy
   idlog monitor https://log.example/id -p policy.tlog-policy --once --json    # from cron
   idlog monitor https://log.example/id -p policy.tlog-policy --index
+  idlog monitor https://log.example/id -p policy.tlog-policy --receipts receipts --tickets ~/.local/state/idlog/tickets
   idlog monitor --list logs.txt --webhook https://hooks.example/idlog --webhook-secret hook.secret`,
 		Long: `Follow a log: every checkpoint continues those before, is cosigned and fresh; what the witnesses and the clients of
 this machine saw is the same; every entry, once, is a leaf of this log under announced keys, received when it says, and
 one event is one leaf.
+
+Beside who submits it holds the log to what was promised and shown: each ticket, up to its entry or, once witnesses saw the
+log after the deadline, to evidence of a broken promise; each receipt, that the log continues its checkpoint and that the
+entry is what was sent. New files are seen as they come, and none is touched.
 
 Each finding is a line on standard output and, if there is one, a call of the webhook. What was checked is remembered
 only when it was written, and the webhook answered 2xx: a finding may come twice, under its id, and is never left out.
@@ -74,6 +79,8 @@ A list has a line for each log, the policy's file and the URL; lines that begin 
 	f := cmd.Flags()
 	f.StringVar(&m.list, "list", "", "file of several logs, in place of URL and policy")
 	f.BoolVar(&m.once, "once", false, "check what is published now, and end")
+	f.StringArrayVar(&m.conf.Tickets, "tickets", nil, "folder of tickets, such as tickets/ in the --state of who submits; may be given again")
+	f.StringArrayVar(&m.conf.Receipts, "receipts", nil, "folder of \"idlog submit --receipts\": receipts, and tickets until then; may be given again")
 	f.DurationVar(&m.conf.Interval, "interval", 10*time.Second, "between two looks")
 	f.DurationVar(&m.conf.MaxAge, "max-age", 10*time.Minute, "how long a checkpoint, a silence, a missing witness may last")
 	f.DurationVar(&m.conf.Backlog, "backlog", 24*time.Hour, "how long the log may keep an event back while it publishes others")

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ type lined struct {
 }
 
 func (a *account) flags(f *pflag.FlagSet) {
-	f.StringVar(&a.receipts, "receipts", "", "folder to save each receipt in, as INDEX.idlog-disclosure, and each ticket until then")
+	f.StringVar(&a.receipts, "receipts", "", "folder to save each receipt in, as INDEX.idlog-disclosure beside what was sent, and each ticket until then")
 }
 
 func (a *account) begin() error {
@@ -97,13 +98,22 @@ func (a *account) tell(l lined, res client.Result) error {
 	return a.g.Text("%d  %s  size %d  %s\n", r.Index, report.Printable(r.NativeID), c.Checkpoint.Size, report.Names(c.Cosignatures))
 }
 
-// save keeps a receipt, in place of the ticket that may have come before.
+// save keeps a receipt and what was sent for it, in place of the ticket that may have come before.
 func (a *account) save(r *client.Receipt) error {
 	b, err := r.Disclosure().Format()
 	if err != nil {
 		return fmt.Errorf("saving the receipt of entry %d: %w", r.Index, err)
 	}
-	if err := durable.Replace(filepath.Join(a.receipts, fmt.Sprintf("%d.idlog-disclosure", r.Index)), b, 0o600); err != nil {
+	sent, err := r.Sent.Bytes(r.Event.Log, r.Event.Source)
+	if err != nil {
+		return fmt.Errorf("saving what was sent as entry %d: %w", r.Index, err)
+	}
+	name := filepath.Join(a.receipts, strconv.FormatInt(r.Index, 10))
+	if err := durable.Replace(name+".idlog-submission", sent, 0o600); err != nil {
+		return err
+	}
+	// If we die here the receipt comes again, as the event does: who monitors looks for what was sent beside a receipt.
+	if err := durable.Replace(name+".idlog-disclosure", b, 0o600); err != nil {
 		return err
 	}
 	if err := os.Remove(a.ticketFile(r.Leaf)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -27,7 +27,7 @@ func Link(g *session.Session) *cobra.Command {
   idlog link --undo --source okta --subject https://acme.okta.com#00u1 --subject alice@acme.example \
     --authority hr.acme.example --reason "the address is another Alice's since May"`,
 		Long: `State in the log that identifiers are of one person, or with --undo that they are not, and verify the entry. Authority and
-reason are fields of it: who may read events' fields may read them.
+reason are fields of it: who may read events' fields may read them, and no erasure of a person reaches them, so name nobody there.
 
 An identifier is alice@acme.example, ISSUER#ID or ISSUER#account:LOGIN. An event must have named each one before. The log does
 not judge: it keeps who said what, and when; histories say which statements they followed.

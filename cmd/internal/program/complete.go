@@ -31,7 +31,7 @@ func DirArgs() cobra.CompletionFunc { return dirs }
 var byName = map[string]cobra.CompletionFunc{
 	"config": FileArgs("yaml", "yml"),
 	"policy": FileArgs("tlog-policy"), "trust": FileArgs("idlog-trust"), "witness-policy": FileArgs("tlog-policy"), "logs": FileArgs("tlog-policy", "txt"),
-	"dir": dirs, "state": dirs, "heads": dirs, "receipts": dirs,
+	"dir": dirs, "state": dirs, "heads": dirs, "receipts": dirs, "tickets": dirs,
 	"tls-ca": FileArgs("pem", "crt"), "tls-cert": FileArgs("pem", "crt"), "tls-key": FileArgs("pem", "key"), "client-ca": FileArgs("pem", "crt"),
 	"key-type": values("ed25519", "ml-dsa-44", "both"), "alg": values("ed25519", "ml-dsa-44"),
 	"keep":   values("log", "journal", "subjects"),
