@@ -218,7 +218,7 @@ func (f *follower) run(ctx context.Context) {
 		return
 	}
 	var err error
-	if f.reading.site, err = newSite(f.url, f.v.cfg.HTTP); err != nil {
+	if f.reading.site, err = newSite(f.url, f.v.http); err != nil {
 		f.troubled(fmt.Errorf("the log cannot be read: %w", err))
 		return
 	}
