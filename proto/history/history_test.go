@@ -32,6 +32,19 @@ func open(t *testing.T, s history.Store, depth int) *history.Index {
 	return x
 }
 
+// memoryOf returns a store with an index in it.
+func memoryOf(entries []history.Entry) (history.Store, error) {
+	s, err := pebblekv.Memory()
+	if err != nil {
+		return nil, err
+	}
+	x, err := history.Open(s, history.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return s, x.Append(entries)
+}
+
 // closing closes at the end of the test, before what was opened earlier.
 func closing(t *testing.T, c interface{ Close() error }) {
 	t.Cleanup(func() {

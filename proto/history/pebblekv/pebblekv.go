@@ -7,6 +7,8 @@ package pebblekv
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -15,48 +17,91 @@ import (
 	"idlog/proto/history"
 )
 
-// Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open.
-func Open(dir string) (history.Store, error) { return open(dir, vfs.Default) }
+const (
+	cacheBytes    = 64 << 20
+	memtableBytes = 32 << 20
+)
+
+// Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open. It takes some
+// 130 MiB of memory at most.
+func Open(dir string) (history.Store, error) { return open(dir, vfs.Default, memtableBytes) }
 
 // Memory returns an empty store in memory.
-func Memory() (history.Store, error) { return open("index", vfs.NewMem()) }
+func Memory() (history.Store, error) { return open("index", vfs.NewMem(), memtableBytes) }
 
-func open(dir string, fs vfs.FS) (history.Store, error) {
-	cache := pebble.NewCache(64 << 20)
+func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
+	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
+	s := &store{failed: make(chan struct{})}
 	o := &pebble.Options{
-		Cache:              cache,
-		DisableWAL:         true,
-		FS:                 fs,
-		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             quiet{},
-		MemTableSize:       32 << 20,
-		Merger:             pebble.DefaultMerger, // appends
+		Cache:                 cache,
+		DisableWAL:            true,
+		EventListener:         &pebble.EventListener{BackgroundError: s.fail},
+		FS:                    fs,
+		FormatMajorVersion:    pebble.FormatNewest,
+		L0CompactionThreshold: 2, // each seek looks into all that is not compacted
+		Logger:                logger{s},
+		MemTableSize:          memtable,
+		Merger:                pebble.DefaultMerger, // appends
 	}
+	o.Experimental.ReadSamplingMultiplier = -1 // reads are spread evenly: compacting where they are is work for nothing
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // hashes do not compress
-		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, all of which is in the cache
+		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, which stays in the cache
 	}
-	o.L0CompactionThreshold = 2
-	o.Experimental.ReadSamplingMultiplier = -1 // what is read is spread evenly: compacting for it is work for nothing
-	db, err := pebble.Open(dir, o)
+	err := s.do(func() (err error) {
+		s.db, err = pebble.Open(dir, o)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the index's store: %w", err)
 	}
-	return store{db}, nil
+	return s, nil
 }
 
-type store struct{ db *pebble.DB }
+// A store is a database that fails instead of trying for ever, or ending the process, when it cannot write.
+type store struct {
+	db     *pebble.DB
+	once   sync.Once
+	failed chan struct{} // closed once err is set
+	err    error
+}
 
-func (s store) Snapshot() history.Snapshot { return snapshot{s.db.NewSnapshot()} }
+func (s *store) Snapshot() history.Snapshot { return snapshot{s.db.NewSnapshot()} }
 
-func (s store) Batch() history.Batch { return batch{s.db.NewBatch()} }
+func (s *store) Batch() history.Batch { return batch{s, s.db.NewBatch()} }
 
-func (s store) Close() error {
-	if err := errors.Join(s.db.Flush(), s.db.Close()); err != nil {
+// Close leaves a database that failed to the end of the process.
+func (s *store) Close() error {
+	if err := s.do(func() error { return errors.Join(s.db.Flush(), s.db.Close()) }); err != nil {
 		return fmt.Errorf("closing the index's store: %w", err)
 	}
 	return nil
+}
+
+// do calls f in a goroutine that the database may end, or never let go on, when it fails.
+func (s *store) do(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		select {
+		case <-s.failed:
+		default:
+			done <- f()
+		}
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed:
+		return s.err
+	}
+}
+
+func (s *store) fail(err error) {
+	s.once.Do(func() {
+		s.err = fmt.Errorf("the index's store cannot go on: %w", err)
+		close(s.failed)
+	})
 }
 
 type snapshot struct{ s *pebble.Snapshot }
@@ -91,21 +136,29 @@ func (c cursor) Key() []byte          { return c.it.Key() }
 func (c cursor) Value() []byte        { return c.it.Value() }
 func (c cursor) Close() error         { return c.it.Close() }
 
-type batch struct{ b *pebble.Batch }
+type batch struct {
+	s *store
+	b *pebble.Batch
+}
 
 // Put and Append only write to memory; what fails, fails in Commit.
 func (b batch) Put(key, value []byte)    { _ = b.b.Set(key, value, nil) }
 func (b batch) Append(key, value []byte) { _ = b.b.Merge(key, value, nil) }
 
 func (b batch) Commit() error {
-	return errors.Join(b.b.Commit(pebble.NoSync), b.b.Close())
+	return b.s.do(func() error { return errors.Join(b.b.Commit(pebble.NoSync), b.b.Close()) })
 }
 
 func (b batch) Discard() { _ = b.b.Close() }
 
-// quiet is where Pebble writes what it has to tell. All of it is in the errors that callers get.
-type quiet struct{}
+// A logger is where Pebble writes its own log. What matters of it is in the errors that callers get.
+type logger struct{ s *store }
 
-func (quiet) Infof(string, ...any)              {}
-func (quiet) Errorf(string, ...any)             {}
-func (quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (logger) Infof(string, ...any)  {}
+func (logger) Errorf(string, ...any) {}
+
+// Fatalf does not return, as Pebble asks. It ends the goroutine that cannot go on, one of Pebble's own or one of do.
+func (l logger) Fatalf(format string, args ...any) {
+	l.s.fail(fmt.Errorf(format, args...))
+	runtime.Goexit()
+}
