@@ -31,7 +31,7 @@ const (
 	// that speaks of an older size it is built again. For a preview, which anybody
 	// may ask for, it goes back less.
 	maxRewind   = 256 << 10
-	maxLookBack = 16 << 10
+	maxLookBack = 8 << 10
 	// maxStates is how many revisions of the index are remembered.
 	maxStates = 1024
 
@@ -70,7 +70,8 @@ type follower struct {
 	target  signedTree // is read under; its log is the one that was read before
 	read    int64      // entries that were judged, all below a target
 	indexed int64
-	want    int64 // a size that somebody asks for
+	want    int64     // a size that somebody asks for
+	asked   time.Time // when
 	problem string
 
 	reading reading // owned by run
@@ -79,6 +80,7 @@ type follower struct {
 // reading is what a follower has in hand.
 type reading struct {
 	site    *site
+	ahead   *ahead // of site
 	index   *history.Index
 	pending []history.Entry // those read beyond the index
 	size    int64           // of what was read: the index and pending
@@ -134,8 +136,8 @@ func (f *follower) offer(c checkpoint.Checkpoint, note []byte) {
 func (f *follower) wanted(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n > f.want {
-		f.want = n
+	if n > f.newest.Size && n > f.read {
+		f.want, f.asked = n, time.Now()
 		f.poke()
 	}
 }
@@ -222,6 +224,7 @@ func (f *follower) run(ctx context.Context) {
 		f.troubled(fmt.Errorf("the log cannot be read: %w", err))
 		return
 	}
+	f.reading.ahead = &ahead{site: f.reading.site}
 	defer func() {
 		if err := f.closeIndex(); err != nil {
 			f.v.cfg.Logger.Error("closing an index", "log", f.origin, "err", err)
@@ -275,7 +278,7 @@ func (f *follower) pause(behind bool, polled time.Time) time.Duration {
 func (f *follower) pollEvery() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.want > f.newest.Size {
+	if f.want > f.newest.Size && time.Since(f.asked) < patience {
 		return min(f.v.cfg.Poll, pollMin)
 	}
 	return f.v.cfg.Poll
@@ -345,7 +348,7 @@ func (f *follower) begin(ctx context.Context) error {
 		f.forget(next)
 		return fmt.Errorf("the log shows a tree of size %d, and %d entries were read before", next.Size, r.size)
 	}
-	reader := tile.NewReader(next.Checkpoint, r.site.tile)
+	reader := tile.NewReader(next.Checkpoint, r.ahead.fetch)
 	root, err := reader.Root(ctx, r.size)
 	if err != nil {
 		return err
@@ -456,6 +459,7 @@ func (f *follower) restore(ctx context.Context, reader *tile.Reader) error {
 func (f *follower) readOn(ctx context.Context) error {
 	r := &f.reading
 	end := min(f.target.Size, (r.size/tile.Width)*tile.Width+chunk)
+	r.ahead.read(ctx, r.size, end, f.target.Size)
 	for e, err := range r.reader.Entries(ctx, r.size, end) {
 		if err != nil {
 			return err

@@ -48,7 +48,7 @@ type published struct {
 	mu    sync.Mutex // guards what follows
 	files map[string][]byte
 	down  bool
-	asked int
+	tiles int // requests for tiles and bundles
 }
 
 func newPublished(t *testing.T) *published {
@@ -62,7 +62,9 @@ func newPublished(t *testing.T) *published {
 func (p *published) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked++
+	if strings.Contains(r.URL.Path, "/tile/") {
+		p.tiles++
+	}
 	if p.down {
 		http.Error(rw, "down", http.StatusServiceUnavailable)
 		return
@@ -435,6 +437,22 @@ func TestBehind(t *testing.T) {
 	p.publish()
 	for c.verifier.Status(origin).Read < 800 {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestReadsOnce: what a log has is fetched once, but for the few tiles at the edges.
+func TestReadsOnce(t *testing.T) {
+	p := newPublished(t)
+	p.fill(12000)
+	size := p.publish()
+	c := start(t, t.TempDir(), p.url, nil)
+	if code, says := c.settle(t, p, size); code != 200 {
+		t.Fatalf("%d %s", code, says)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if all := 2 * 12000 / 256; p.tiles < all || p.tiles > all+12 {
+		t.Errorf("%d requests for %d resources", p.tiles, all)
 	}
 }
 
