@@ -38,6 +38,8 @@ const (
 	retryMin = 100 * time.Millisecond
 	retryMax = 10 * time.Second
 	pollMin  = 100 * time.Millisecond
+
+	tellAfter = 30 * time.Second // of trouble
 )
 
 // errLongPast says that the index has gone on too far from a size to go back.
@@ -73,6 +75,8 @@ type follower struct {
 	want    int64     // a size that somebody asks for
 	asked   time.Time // when
 	problem string
+	since   time.Time // when problem began
+	told    bool      // and the logger was told
 
 	reading reading // owned by run
 }
@@ -507,20 +511,25 @@ func (f *follower) notify() {
 	f.changed = make(chan struct{})
 }
 
-// troubled says why reading does not go on, nil that it does.
+// troubled says why reading does not go on, nil that it does. What passes within
+// moments, as when a log restarts, is for the status alone.
 func (f *follower) troubled(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := ""
-	if err != nil {
-		now = err.Error()
-	}
-	if now != f.problem && now != "" {
-		f.v.cfg.Logger.Warn("the index of a log is not verified", "log", f.origin, "err", err)
-	} else if now == "" && f.problem != "" {
+	switch {
+	case err == nil && f.told:
 		f.v.cfg.Logger.Info("a log is read again", "log", f.origin)
+		fallthrough
+	case err == nil:
+		f.problem, f.told = "", false
+		return
+	case f.problem == "":
+		f.since = time.Now()
+	case !f.told && time.Since(f.since) > tellAfter:
+		f.told = true
+		f.v.cfg.Logger.Warn("the index of a log is not verified", "log", f.origin, "err", err)
 	}
-	f.problem = now
+	f.problem = err.Error()
 }
 
 // advance indexes what was read up to a size, in revisions that stop where they
