@@ -71,6 +71,7 @@ var walls = []struct{ from, mustNot, because string }{
 	{"idlog/witness", "idlog/client", "the witness needs no reader"},
 	{"idlog/witness", "google.golang.org/grpc", "a witness speaks c2sp.org/tlog-witness over HTTP and nothing else"},
 	{"idlog/witness", "google.golang.org/protobuf", "a witness sees checkpoints, not events"},
+	{"idlog/witness", "github.com/cockroachdb/pebble", "a verifier of the index is handed its store"},
 	{"idlog/client", "idlog/log", "a reader never links the operator"},
 	{"idlog/client", "idlog/witness", "a reader only knows witnesses by their keys"},
 	{"idlog/client", "github.com/transparency-dev/tessera", "a reader never links the operator's engine"},
