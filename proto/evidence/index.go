@@ -91,6 +91,8 @@ func judgeBadRoot(e *Evidence, p *policy.Policy) (Verdict, error) {
 		switch {
 		case root.Origin != at.tree.Origin:
 			return guilty("it is a root of %q", root.Origin)
+		case root.N == 0:
+			return guilty("it speaks of no entries")
 		case root.N > at.index:
 			return guilty("it speaks of %d entries, more than there were before it", root.N)
 		}
