@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -165,7 +166,7 @@ func (c *crash) resubmit() error {
 }
 
 // verify reads the whole log as anyone would: the checkpoint by the policy, each entry by the tiles. Each acknowledged id
-// must stand at its index, and each id once.
+// must stand at its index, and each id once, and every root of the index must be right.
 func (c *crash) verify() error {
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
@@ -193,10 +194,12 @@ func (c *crash) verify() error {
 		}
 	}
 	at := make(map[leaf.Hash][]int64)
+	var entries []tile.Entry
 	for e, err := range tile.NewReader(cp.Checkpoint, c.site.fetch).Entries(ctx, 0, cp.Checkpoint.Size) {
 		if err != nil {
 			return fmt.Errorf("reading the log: %w", err)
 		}
+		entries = append(entries, e)
 		l, err := leaf.Parse(e.Data)
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", e.Index, err)
@@ -215,7 +218,7 @@ func (c *crash) verify() error {
 			return fmt.Errorf("%s stands at %d and was acknowledged at %d", id, found[0], index)
 		}
 	}
-	return nil
+	return errors.Join(rootsAreRight(entries), c.site.indexRuns())
 }
 
 // stop ends the log's process. It is killed: a restart after SIGTERM would be the easier case.

@@ -38,6 +38,7 @@ var outside = map[string]string{
 	"client":  "../client",
 	"cmd":     "../cmd",
 	"heads":   "../log/heads",
+	"index":   "../log/index",
 	"ingest":  "../log/ingest",
 	"journal": "../log/journal",
 	"log":     "../log",

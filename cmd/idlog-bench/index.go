@@ -15,11 +15,12 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
+	"idlog/cmd/internal/serve"
 	"idlog/proto/history"
 	"idlog/proto/history/pebblekv"
 	"idlog/proto/leaf"
@@ -35,7 +36,7 @@ type indexBench struct {
 	out, progress          io.Writer
 
 	events int // that are measured
-	report                IndexReport
+	report IndexReport
 }
 
 // IndexReport is the results file of the index.
@@ -83,6 +84,9 @@ const indexMemory = 280 << 20
 func (b *indexBench) run(ctx context.Context) error {
 	runtime.GOMAXPROCS(1)
 	debug.SetMemoryLimit(indexMemory)
+	if b.keys < 0 || b.preload < 0 {
+		return serve.Usagef("--keys %d --preload %d: neither is negative", b.keys, b.preload)
+	}
 	b.events = 300_000
 	if b.quick {
 		b.keys, b.preload, b.events = b.keys/50, b.preload/50, b.events/50
@@ -158,11 +162,14 @@ func (b *indexBench) small(ctx context.Context) error {
 		return err
 	}
 	b.atMost("disk for an event, "+size, "bytes", float64(bytes)/float64(grown.Size), 130)
-	start := time.Now()
-	if x, err = openIndex(dir); err != nil {
+	took, err := timed(func() (err error) {
+		x, err = openIndex(dir)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	b.atMost(fmt.Sprintf("restart, %s keys", thousands(float64(grown.Keys))), "s", time.Since(start).Seconds(), 2)
+	b.atMost(fmt.Sprintf("restart, %s keys", thousands(float64(grown.Keys))), "s", took.Seconds(), 2)
 	if x.State() != grown {
 		return errors.New("the index came back as another one")
 	}
@@ -177,18 +184,14 @@ func (b *indexBench) large(ctx context.Context) error {
 		return err
 	}
 	size := fmt.Sprintf("%s keys", thousands(float64(b.preload)))
-	start, err := cpuTime()
+	took, err := timed(func() error {
+		_, err := b.feed(ctx, x, strangers{}, 20_000, func() bool { return x.State().Keys >= int64(b.preload) })
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if _, err := b.feed(ctx, x, strangers{}, 20_000, func() bool { return x.State().Keys >= int64(b.preload) }); err != nil {
-		return err
-	}
-	end, err := cpuTime()
-	if err != nil {
-		return err
-	}
-	b.atLeast("new keys/s until then, "+size, "", float64(x.State().Keys)/(end-start).Seconds(), 0)
+	b.atLeast("new keys/s until then, "+size, "", float64(x.State().Keys)/took.Seconds(), 0)
 	g := newIdentities(2)
 	rate, err := b.rate(ctx, "large-20000", x, g, 20_000, b.events)
 	if err != nil {
@@ -205,11 +208,14 @@ func (b *indexBench) large(ctx context.Context) error {
 	if err := x.Close(); err != nil {
 		return err
 	}
-	start2 := time.Now()
-	if x, err = openIndex(dir); err != nil {
+	took, err = timed(func() (err error) {
+		x, err = openIndex(dir)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	b.atMost("restart, "+size, "s", time.Since(start2).Seconds(), 0)
+	b.atMost("restart, "+size, "s", took.Seconds(), 0)
 	if err := x.Close(); err != nil {
 		return err
 	}
@@ -255,7 +261,7 @@ func (b *indexBench) feed(ctx context.Context, x *history.Index, g entries, revi
 	return events, nil
 }
 
-// rate measures events for each second of the process's processor time, the making of the events and what the store does
+// rate measures events for each second of processor time, the making of the events and what the store does
 // in the background included.
 func (b *indexBench) rate(ctx context.Context, name string, x *history.Index, g entries, revision, events int) (float64, error) {
 	if b.profiles != "" {
@@ -269,17 +275,13 @@ func (b *indexBench) rate(ctx context.Context, name string, x *history.Index, g 
 		}
 		defer pprof.StopCPUProfile()
 	}
-	start, err := cpuTime()
-	if err != nil {
-		return 0, err
-	}
 	end := x.Size() + int64(events)
-	n, err := b.feed(ctx, x, g, revision, func() bool { return x.Size() >= end })
-	if err != nil {
-		return 0, err
-	}
-	now, err := cpuTime()
-	return float64(n) / (now - start).Seconds(), err
+	n := 0
+	took, err := timed(func() (err error) {
+		n, err = b.feed(ctx, x, g, revision, func() bool { return x.Size() >= end })
+		return err
+	})
+	return float64(n) / took.Seconds(), err
 }
 
 // proofs measures paths of keys, half of which are absent, and pages of the longest list, each verified.
@@ -297,9 +299,12 @@ func (b *indexBench) proofs(x *history.Index, g *identities, size string) error 
 			g.key(r, &e)
 			key = e.Keys[0]
 		}
-		start := time.Now()
-		p, h, err := v.Find(key)
-		took := time.Since(start)
+		var p trie.Path
+		var h trie.Head
+		took, err := timed(func() (err error) {
+			p, h, err = v.Find(key)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -322,15 +327,17 @@ func (b *indexBench) proofs(x *history.Index, g *identities, size string) error 
 		}
 	}
 	for range 1000 {
-		start := time.Now()
-		p, err := v.Page(longest, r.Int64N(max(head.N-100, 1)), 100)
-		if err == nil {
-			err = p.Verify(head, state.Size)
-		}
+		took, err := timed(func() error {
+			p, err := v.Page(longest, r.Int64N(max(head.N-100, 1)), 100)
+			if err != nil {
+				return err
+			}
+			return p.Verify(head, state.Size)
+		})
 		if err != nil {
 			return err
 		}
-		page = append(page, time.Since(start))
+		page = append(page, took)
 	}
 	b.atMost("proof of a key, p50, "+size, "µs", at(find, 0.5), 50)
 	b.atMost("proof of a key, p99, "+size, "µs", at(find, 0.99), 2000)
@@ -402,7 +409,7 @@ func unit(number, unit string) string {
 
 func (r *IndexReport) print(w io.Writer) error {
 	out := &printer{w: w}
-	out.f("`bin/idlog-bench index` on %s: one core of %s; kernel %s; %s; a rate is for each second of processor time.\n", r.Date.Format(time.DateOnly), r.CPU, r.Kernel, r.Go)
+	out.f("`bin/idlog-bench index` on %s: one core of %s; kernel %s; %s; all times are processor time of the process.\n", r.Date.Format(time.DateOnly), r.CPU, r.Kernel, r.Go)
 	if r.Quick {
 		out.f("\nThis was a quick run: its figures mean nothing.\n")
 	}
@@ -418,13 +425,26 @@ func (r *IndexReport) print(w io.Writer) error {
 	return out.err
 }
 
+// timed returns the processor time that f takes.
+func timed(f func() error) (time.Duration, error) {
+	start, err := cpuTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	end, err := cpuTime()
+	return end - start, err
+}
+
 // cpuTime is the processor time that this process has used.
 func cpuTime() (time.Duration, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
 		return 0, fmt.Errorf("reading the processor time: %w", err)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	return time.Duration(t.Nano()), nil
 }
 
 // entries makes the entry of an index.

