@@ -42,7 +42,7 @@ const (
 	pageByDefault  = 10_000          // postings of each list
 	anchorsDefault = 64              // archived checkpoints
 	maxFields      = 48 << 20        // bytes of disclosed fields
-	patience       = 5 * time.Second // for the index to come to what a caller knows
+	patience       = 10 * time.Second // for the index to come to what a caller knows
 	again          = 50 * time.Millisecond
 )
 
