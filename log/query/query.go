@@ -38,10 +38,10 @@ import (
 )
 
 const (
-	atOnce         = 4               // answers under work
-	pageByDefault  = 10_000          // postings of each list
-	anchorsDefault = 64              // archived checkpoints
-	maxFields      = 48 << 20        // bytes of disclosed fields
+	atOnce         = 4                // answers under work
+	pageByDefault  = 10_000           // postings of each list
+	anchorsDefault = 64               // archived checkpoints
+	maxFields      = 48 << 20         // bytes of disclosed fields
 	patience       = 10 * time.Second // for the index to come to what a caller knows
 	again          = 50 * time.Millisecond
 )
