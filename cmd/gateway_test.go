@@ -11,7 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"idlog/client"
+	history "idlog/proto/answer"
 	"idlog/proto/subject"
 )
 
@@ -216,6 +219,20 @@ func TestGateway(t *testing.T) {
 		"source": testSource, "identifiers": [][]byte{ada, bob}, "authority": "hr.acme.example", "reason": "4711",
 	}, 1)[0])
 	s.included(t, linked, linked.Checkpoint)
+	var chunk struct{ Chunk []byte }
+	if err := json.Unmarshal(result(t, call(t, "QueryService_History", map[string]any{
+		"asks": []any{map[string]any{"subject": ada}}, "covering": linked.Index + 1,
+	}, 1)[0]), &chunk); err != nil {
+		t.Fatal(err)
+	}
+	file, err := history.Parse(chunk.Chunk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdict, err := file.Verify(client.Attested(s.policy, family), time.Now())
+	if err != nil || !verdict.Complete || len(verdict.Events) != 3 || len(verdict.Links) != 1 {
+		t.Errorf("a history of two events and one linked: %v, %v", verdict, err)
+	}
 	for operation := range api.methods {
 		if !called[operation] {
 			t.Errorf("%s was not called", operation)

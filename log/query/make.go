@@ -219,21 +219,33 @@ func (m *making) page(l list) (start, count int64) {
 	case p != nil:
 		start = min(max(start, p.GetStart()), end)
 		end = min(end, start+p.GetCount())
+	case len(m.req.GetSince()) == 0:
+		end = min(end, start+pageByDefault)
 	}
-	return start, min(end-start, pageByDefault, m.left)
+	return start, min(end-start, m.left)
 }
 
-// read puts the entries of a page in their place.
+// read puts the entries of a page in their place. It reads each bundle of the log once.
 func (m *making) read(l *proof.List) error {
-	for i, p := range l.Page.Postings {
-		b, err := m.cfg.Log.Entry(m.ctx, p.Index)
-		if err != nil {
-			return err
+	postings := l.Page.Postings
+	for i := 0; i < len(postings); {
+		next := i + 1
+		for next < len(postings) && postings[next].Index/tile.Width == postings[i].Index/tile.Width {
+			next++
 		}
-		if leaf.HashOf(b) != p.Leaf {
-			return fmt.Errorf("entry %d is not the one that was indexed", p.Index)
+		for e, err := range m.reader.Entries(m.ctx, postings[i].Index, postings[next-1].Index+1) {
+			if err != nil {
+				return err
+			}
+			if e.Index != postings[i].Index {
+				continue
+			}
+			if e.Hash != postings[i].Leaf {
+				return fmt.Errorf("entry %d is not the one that was indexed", e.Index)
+			}
+			l.Entries[i] = e.Data
+			i++
 		}
-		l.Entries[i] = b
 	}
 	return nil
 }

@@ -38,11 +38,11 @@ import (
 )
 
 const (
-	atOnce         = 4               // answers under work
-	pageByDefault  = 10_000          // postings of each list
-	anchorsDefault = 64              // archived checkpoints
-	maxFields      = 48 << 20        // bytes of disclosed fields
-	patience       = 5 * time.Second // for the index to come to what a caller knows
+	atOnce         = 4                // answers under work
+	pageByDefault  = 10_000           // postings of each list
+	anchorsDefault = 64               // archived checkpoints
+	maxFields      = 48 << 20         // bytes of disclosed fields
+	patience       = 10 * time.Second // for the index to come to what a caller knows
 	again          = 50 * time.Millisecond
 )
 
@@ -109,19 +109,22 @@ func New(c Config) *Query { return &Query{cfg: c, turn: make(chan struct{}, atOn
 // of its schema. Errors are an *ingest.Refusal, ctx's, or a failure of storage. An answer that cannot be whole, because
 // something is lost, is returned as it is.
 func (q *Query) History(ctx context.Context, principal string, req *logv1.HistoryRequest) ([]byte, error) {
+	asks, err := q.asks(principal, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.await(ctx, req.GetCovering()); err != nil {
+		return nil, err
+	}
 	select {
 	case q.turn <- struct{}{}:
 		defer func() { <-q.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	asks, err := q.asks(principal, req)
-	if err != nil {
-		return nil, err
-	}
-	basis, err := q.basis(ctx, req.GetCovering())
-	if err != nil {
-		return nil, err
+	basis, ok := q.cfg.Index.Answering()
+	if !ok {
+		return nil, errNoAnswers
 	}
 	file, err := q.answer(ctx, principal, req, asks, basis)
 	err = errors.Join(err, basis.Close())
@@ -135,45 +138,47 @@ func (q *Query) History(ctx context.Context, principal string, req *logv1.Histor
 	return file, nil
 }
 
-// basis returns what an answer rests on, which speaks of size entries if it comes to that in time. The caller closes it.
-func (q *Query) basis(ctx context.Context, size int64) (*index.Answer, error) {
-	for until := time.Now().Add(patience); ; {
+var errNoAnswers = refuse(logv1.Reason_REASON_NOT_FOUND, "", "the index has no answers yet, or is stopped")
+
+// await waits until answers speak of size entries. After a while it is content with less, if there are answers at all.
+func (q *Query) await(ctx context.Context, size int64) error {
+	for until := time.Now().Add(patience); size > 0; {
 		p, _ := q.cfg.Log.Published()
-		basis, ok := q.cfg.Index.Answering()
-		late := time.Now().After(until)
-		if ok {
-			covers, err := q.covers(ctx, basis, min(size, p.Size))
-			if covers || err == nil && late {
-				return basis, nil
-			}
-			if err = errors.Join(err, basis.Close()); err != nil {
-				return nil, fmt.Errorf("answering: %w", err)
-			}
-		} else if late || size == 0 {
-			return nil, refuse(logv1.Reason_REASON_NOT_FOUND, "", "the index has no answers yet, or is stopped")
+		covered, err := q.covers(ctx, min(size, p.Size))
+		if covered || err != nil || time.Now().After(until) {
+			return err
 		}
 		// A new checkpoint wakes us; that verifiers have cosigned an older one does not.
 		waiting, cancel := context.WithTimeout(ctx, again)
-		_, err := q.cfg.Log.Next(waiting, p.Note)
+		_, err = q.cfg.Log.Next(waiting, p.Note)
 		over := waiting.Err() != nil
 		cancel()
-		if err != nil && !over {
-			until = time.Time{} // the log publishes no more
-		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
+		}
+		if err != nil && !over {
+			return nil // the log publishes no more
 		}
 	}
+	return nil
 }
 
-// covers reports whether a basis speaks of the entries below a size, but for root leaves at their end.
-func (q *Query) covers(ctx context.Context, basis *index.Answer, size int64) (bool, error) {
-	for i := basis.View.State().Size; i < size; i++ {
+// covers reports whether answers speak of the entries below a size, but for root leaves at their end.
+func (q *Query) covers(ctx context.Context, size int64) (bool, error) {
+	basis, ok := q.cfg.Index.Answering()
+	if !ok {
+		return false, nil
+	}
+	from := basis.View.State().Size
+	if err := basis.Close(); err != nil {
+		return false, fmt.Errorf("answering: %w", err)
+	}
+	for i := from; i < size; i++ {
 		b, err := q.cfg.Log.Entry(ctx, i)
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("answering: %w", err)
 		}
-		l, _ := leaf.Parse(b)
+		l, _ := leaf.Parse(b) // what is no leaf is no root
 		if _, ok := l.(*leaf.Root); !ok {
 			return false, nil
 		}

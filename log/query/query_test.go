@@ -320,6 +320,35 @@ func TestSince(t *testing.T) {
 	}
 }
 
+// Whoever knows an entry to be there is not answered before the index has it.
+func TestCovering(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		answers, err := w.ingest.Submit(t.Context(), ingest.Request{
+			Source: "okta", Principal: poller, Assurance: "pushed", Events: []*eventv1.Event{event(fmt.Sprint(i), "alice")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := question(ofActor(t, person("alice")))
+		req.Covering = answers[0].Receipt.Index + 1
+		v, err := w.ask(req)
+		if err != nil || len(v.Events) != i+1 {
+			t.Fatalf("after %d events: %v, %v", i+1, v, err)
+		}
+	}
+	p, _ := w.log.Published()
+	req := question(ofActor(t, person("alice")))
+	req.Covering = p.Size // the last is a root leaf, and no other follows it
+	if _, err := w.ask(req); err != nil {
+		t.Error(err)
+	}
+	req.Covering = 1 << 40 // what no log has is waited for by nobody
+	if _, err := w.ask(req); err != nil {
+		t.Error(err)
+	}
+}
+
 // Who is linked to whom is followed, and told.
 func TestLinks(t *testing.T) {
 	w := newWorld(t)

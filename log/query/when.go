@@ -140,17 +140,9 @@ func (m *making) anchors(h *answer.History) error {
 		if err != nil {
 			return err
 		}
-		h.Anchors = append(h.Anchors, answer.Anchor{Checkpoint: note, Hashes: arrays(hashes)})
+		h.Anchors = append(h.Anchors, answer.Anchor{Checkpoint: note, Hashes: hashes})
 	}
 	return nil
-}
-
-func arrays(hashes []leaf.Hash) [][32]byte {
-	out := make([][32]byte, len(hashes))
-	for i, h := range hashes {
-		out[i] = h
-	}
-	return out
 }
 
 // thinned returns at most so many of a list, evenly, the first and the last among them.

@@ -212,6 +212,7 @@ func (d *demo) next() error {
 	for _, command := range []string{
 		"verify " + d.receiptFile,
 		"watch --from 0 --fields",
+		"history --actor '" + devSources[0].issuer + "#00uada0001' --fields --accept-attested",
 		"submit testdata/samples/okta.ndjson --source okta --format okta --issuer " + devSources[0].issuer,
 	} {
 		d.say("  go run ./cmd/idlog %s\n", command)
