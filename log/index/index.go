@@ -1,18 +1,18 @@
 // Package index is the operator's side of the verifiable index, SPEC 2.12: it follows the published log, keeps the index of
 // its entries in a folder of its own, and has root leaves logged, which commit the log to it.
 //
-// It trusts the log's own checkpoints, and neither the tiles on disk, which it reads through their proofs, nor itself: a root
-// leaf is logged only after a second computation agreed (SPEC F25), and each root leaf that it meets in the log is compared with
+// It trusts the log's own checkpoints, and neither the tiles on disk, which it reads through their proofs, nor itself: a
+// root leaf is logged only after a second computation agreed (SPEC F25), and each that it meets in the log is compared with
 // its own state. What disagrees stops it for good, with the evidence kept, and never the log. It trusts a verifier's preview
 // to tell the verifier's mind.
 //
 // The folder holds nothing that the log does not have. Deleted, it is made again with the same roots. After a crash at any
 // moment:
 //   - The index is at a size that it had, with the roots of that size, and goes on from there.
-//   - A root leaf that was handed over is in the log when the log has started, or is not and never will be. Before another one is
-//     made, everything that was in the log at the start was followed.
-//   - A revision whose second computation did not come to its end is believed: all of its rows gave its map root when the
-//     engine opened.
+//   - A root leaf that was handed over is in the log when the log has started, or is not and never will be. Before another
+//     one is made, everything that was in the log at the start was followed.
+//   - A revision whose second computation was cut off, by a kill, is believed if the store has it: then all of its rows gave
+//     its map root when the engine opened. SIGTERM waits for the computation.
 //
 // Invariants:
 //   - N of a root leaf is a size that was published; of two, the later one's is greater, and an entry that is no root leaf
