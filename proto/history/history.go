@@ -117,8 +117,8 @@ func (x *Index) open(depth int) error {
 	return nil
 }
 
-// chooseDepth leaves room for eight times as many keys.
-func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys)), 12), autoDepth) }
+// chooseDepth gives a bucket one or two keys. At more than four the top grows.
+func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys))-1, 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
 func (x *Index) Size() int64 { return x.state.Load().Size }
