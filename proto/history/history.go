@@ -80,7 +80,7 @@ type Index struct {
 	work   work
 }
 
-// Open opens the index in a store, or begins one in an empty store. It reads every key's row, half a second for a million,
+// Open opens the index in a store, or begins one in an empty store. It reads every key's row, about a second for a million,
 // and fails with ErrDamaged unless they give the map root of the state. The Index owns the store; if Open fails the
 // caller closes it.
 func Open(s Store, c Config) (*Index, error) {
