@@ -28,6 +28,7 @@ var stages = []stage{
 	{"proofs", []string{"idlog/log.(*Log).Inclusion", "idlog/log.(*edge)"}},
 	{"guard", []string{"idlog/log.(*guard)", "idlog/log.(*Log).guard"}},
 	{"publish", []string{"idlog/log.", "idlog/log/heads.", "idlog/log/quorum."}},
+	{"index", []string{"idlog/log/index.", "idlog/log/follow.", "idlog/proto/history", "idlog/proto/trie.", "idlog/proto/mapfn."}},
 	{"answer", []string{"idlog/log/serve.", "idlog/log/ingest."}},
 	{"grpc", []string{"google.golang.org/grpc", "google.golang.org/protobuf", "golang.org/x/net/http2", "net."}},
 	{"garbage", []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge"}},

@@ -37,8 +37,9 @@ func (b Batch) End() int64 { return b.Entries[len(b.Entries)-1].Index + 1 }
 func (b Batch) Whole() bool { return b.End() == b.Head.Size }
 
 // Batches yields the entries of the log of an origin from an index on, in order and without end, up to most at a time: all
-// that is published when the next batch is asked for, else what comes next. So who takes its time gets larger batches. An error is the last
-// that it yields: ctx's, those of Next, or a *tile.MismatchError if what is on disk is not what was published.
+// that is published when the next batch is asked for, else what comes next. So who takes its time gets larger batches. An
+// error is the last that it yields: ctx's, those of Next, or a *tile.MismatchError if what is on disk is not what was
+// published.
 func Batches(ctx context.Context, l Log, origin string, from int64, most int) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		var reader *tile.Reader

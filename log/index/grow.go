@@ -14,14 +14,35 @@ import (
 	"idlog/proto/tile"
 )
 
-// take takes the next entry of the log. Of a fresh one resume did not know whether it is a root leaf.
+// take takes the next entry of the log. A fresh one is not found by scan.
 func (x *Index) take(e tile.Entry, fresh bool) error {
 	x.pending = append(x.pending, history.Entry{Leaf: e.Hash, Keys: mapfn.OfEntry(e.Data)})
 	switch {
 	case rootOf(e.Data) == nil:
 		x.content = e.Index + 1
 	case fresh:
-		return x.meet(e)
+		if err := x.look(true); err != nil {
+			return err
+		}
+		return x.meet(e, false)
+	}
+	return nil
+}
+
+// look meets the next root leaf of scan if none waits to be compared, or all that are left.
+func (x *Index) look(all bool) error {
+	for x.scan != nil && (all || len(x.stops) == 0) {
+		e, err, ok := x.scan()
+		switch {
+		case !ok:
+			x.scan = nil
+		case err != nil:
+			return err
+		default:
+			if err := x.meet(e, true); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -38,14 +59,12 @@ func rootOf(entry []byte) *leaf.Root {
 	return root
 }
 
-// meet takes down an entry that is a root leaf, to be compared when the index is at its N.
+// meet takes down a root leaf, to be compared when the index is at its N. If it stood in the log when the process began, and
+// the index was past N then, it was compared before: the index never passes an N without it.
 //
 // SPEC 2.12: "N never descends from one root leaf to the next".
-func (x *Index) meet(e tile.Entry) error {
+func (x *Index) meet(e tile.Entry, stood bool) error {
 	r := rootOf(e.Data)
-	if r == nil {
-		return nil
-	}
 	least := x.rooted
 	if n := len(x.stops); n > 0 {
 		least = x.stops[n-1].root.N
@@ -53,6 +72,9 @@ func (x *Index) meet(e tile.Entry) error {
 	switch {
 	case r.Origin != x.cfg.Origin || r.N > e.Index || r.N < least:
 		return x.fault(fmt.Sprintf("entry %d of the log is a false root leaf: it is of %d entries of %s, after one of %d", e.Index, r.N, r.Origin, least), e.Data)
+	case r.N < x.base.state.Size && stood:
+		x.rooted = r.N
+		return nil
 	case r.N < x.base.state.Size:
 		return fmt.Errorf("the root leaf at %d is of %d entries, and the index is past these; remove %s and it is made again", e.Index, r.N, x.cfg.Dir)
 	}
@@ -67,19 +89,15 @@ func (x *Index) grow(ctx context.Context, head ilog.Published, last bool) error 
 		if err := x.compare(); err != nil {
 			return err
 		}
-		size := x.base.state.Size
-		if x.content <= size {
-			return nil
-		}
-		count := int64(len(x.pending))
-		if len(x.stops) > 0 {
-			count = min(count, x.stops[0].root.N-size)
-		}
-		if last && count == int64(len(x.pending)) && len(x.stops) == 0 {
+		size, count := x.base.state.Size, int64(len(x.pending))
+		switch {
+		case len(x.stops) > 0 && x.stops[0].root.N <= size+count:
+			count = x.stops[0].root.N - size
+		case x.content <= size || last:
 			return nil
 		}
 		before, err := x.append(count)
-		if err == nil && len(x.stops) == 0 {
+		if err == nil && len(x.stops) == 0 { // compare has looked
 			err = x.recount(ctx, before, x.base, head)
 		}
 		x.letGo(before)
@@ -106,7 +124,13 @@ func (x *Index) append(count int64) (before *revision, err error) {
 
 // compare holds the root leaves in the log whose N the index is at against its own state.
 func (x *Index) compare() error {
-	for len(x.stops) > 0 && x.stops[0].root.N == x.base.state.Size {
+	for {
+		if err := x.look(false); err != nil {
+			return err
+		}
+		if len(x.stops) == 0 || x.stops[0].root.N != x.base.state.Size {
+			return nil
+		}
 		l := x.stops[0]
 		own := x.rootLeaf(x.base)
 		own.Millis = l.root.Millis
@@ -117,7 +141,6 @@ func (x *Index) compare() error {
 		x.hold(x.base, l)
 		x.stops = x.stops[1:]
 	}
-	return nil
 }
 
 // rootLeaf returns what a revision says, without a time.

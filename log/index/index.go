@@ -1,23 +1,23 @@
 // Package index is the operator's side of the verifiable index, SPEC 2.12: it follows the published log, keeps the index of
 // its entries in a folder of its own, and has root leaves logged, which commit the log to it.
 //
-// It trusts the log's own checkpoints, and neither the tiles on disk, which it reads through their proofs, nor itself: a root
-// leaf is logged only after a second computation agreed (SPEC F25), and each root leaf that it meets in the log is compared with
+// It trusts the log's own checkpoints, and neither the tiles on disk, which it reads through their proofs, nor itself: a
+// root leaf is logged only after a second computation agreed (SPEC F25), and each that it meets in the log is compared with
 // its own state. What disagrees stops it for good, with the evidence kept, and never the log. It trusts a verifier's preview
 // to tell the verifier's mind.
 //
 // The folder holds nothing that the log does not have. Deleted, it is made again with the same roots. After a crash at any
 // moment:
 //   - The index is at a size that it had, with the roots of that size, and goes on from there.
-//   - A root leaf that was handed over is in the log when the log has started, or is not and never will be. Before another one is
-//     made, everything that was in the log at the start was followed.
-//   - A revision whose second computation did not come to its end is believed: all of its rows gave its map root when the
-//     engine opened.
+//   - A root leaf that was handed over is in the log when the log has started, or is not and never will be. Before another
+//     one is made, everything that was in the log at the start was followed.
+//   - A revision whose second computation was cut off, by a kill, is believed if the store has it: then all of its rows gave
+//     its map root when the engine opened. SIGTERM waits for the computation.
 //
 // Invariants:
 //   - N of a root leaf is a size that was published; of two, the later one's is greater, and an entry that is no root leaf
 //     stands between N and N.
-//   - The index grows past N only when the root leaf was seen in the log. So one that is followed can always be compared.
+//   - The index grows past N only after its root leaf was compared, or, where it is of our own making, seen in the log.
 //   - Nothing is indexed while only root leaves have come: a quiet log stays quiet.
 //
 // All methods may be called concurrently, but Run once, and Close after it.
@@ -27,6 +27,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
@@ -44,8 +45,8 @@ import (
 	"idlog/proto/tile"
 )
 
-// most is how many entries are indexed as one revision.
-const most = 32 << 10
+// most is how many entries are read, and mostly indexed, at a time. Tests change it.
+var most = 32 << 10
 
 // Log is the log that is indexed, as *log.Log is.
 type Log interface {
@@ -95,12 +96,13 @@ type Index struct {
 	settled int64          // the log's size when it was opened
 
 	// Owned by Run.
-	pending []history.Entry // read and not indexed: they follow base
-	content int64           // all entries that are known from it on are root leaves
-	stops   []logged        // root leaves that were read and not compared yet, in the order of the log
-	rooted  int64           // N of the newest root leaf
-	due     int64           // where the root leaf that was handed over last ends
-	began   time.Time       // when it was
+	pending []history.Entry                  // read and not indexed: they follow base
+	content int64                            // all entries that are known from it on are root leaves
+	stops   []logged                         // root leaves that were met and not compared yet, in the order of the log
+	scan    func() (tile.Entry, error, bool) // gives those after them that stood in the log at the start; nil if none is left
+	rooted  int64                            // N of the newest root leaf
+	due     int64                            // where the root leaf that was handed over last ends
+	began   time.Time                        // when it was
 
 	mu      sync.Mutex // guards what follows
 	base    *revision  // the newest revision; set by Run alone, which reads it without mu
@@ -224,10 +226,14 @@ func (x *Index) stop(reason string) {
 
 // run indexes what is published, as it is published.
 func (x *Index) run(ctx context.Context) error {
-	known, err := x.resume(ctx)
+	head, err := x.resume(ctx)
 	if err != nil {
 		return err
 	}
+	known := head.Size // root leaves below it are found by scan
+	var end func()
+	x.scan, end = iter.Pull2(roots(ctx, x.reader(head), x.base.state.Size, known))
+	defer end()
 	for b, err := range follow.Batches(ctx, x.cfg.Log, x.cfg.Origin, x.base.state.Size, most) {
 		if err != nil {
 			return err
@@ -258,13 +264,24 @@ func (x *Index) run(ctx context.Context) error {
 	return nil
 }
 
-// resume finds the log as the index left it, and what root leaves it has. It returns up to where they are known.
-func (x *Index) resume(ctx context.Context) (known int64, err error) {
+// roots yields the root leaves among the entries [from, to).
+func roots(ctx context.Context, reader *tile.Reader, from, to int64) iter.Seq2[tile.Entry, error] {
+	return func(yield func(tile.Entry, error) bool) {
+		for e, err := range reader.Entries(ctx, from, to) {
+			if (err != nil || rootOf(e.Data) != nil) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// resume finds the log as the index left it, and returns how it is published now.
+func (x *Index) resume(ctx context.Context) (head ilog.Published, err error) {
 	state := x.base.state
 	if state.Size > x.settled {
-		return 0, fmt.Errorf("the index has %d entries and the log %d: it is of another log, or the log was put back; remove %s and it is made again", state.Size, x.settled, x.cfg.Dir)
+		return head, fmt.Errorf("the index has %d entries and the log %d: it is of another log, or the log was put back; remove %s and it is made again", state.Size, x.settled, x.cfg.Dir)
 	}
-	head, err := x.cfg.Log.Await(ctx, max(x.settled, 1))
+	head, err = x.cfg.Log.Await(ctx, max(x.settled, 1))
 	var readOnly *ilog.ReadOnlyError
 	if errors.As(err, &readOnly) {
 		// Nothing comes any more; what was published is answered.
@@ -273,35 +290,27 @@ func (x *Index) resume(ctx context.Context) (known int64, err error) {
 		}
 	}
 	if err != nil {
-		return 0, err
+		return head, err
 	}
 	reader := x.reader(head)
 	root, err := reader.Root(ctx, state.Size)
 	if err != nil {
-		return 0, err
+		return head, err
 	}
 	if root != state.LogRoot {
-		return 0, fmt.Errorf("the index is of other entries than the log has below %d; remove %s and it is made again", state.Size, x.cfg.Dir)
+		return head, fmt.Errorf("the index is of other entries than the log has below %d; remove %s and it is made again", state.Size, x.cfg.Dir)
 	}
 	if err := x.recall(ctx, reader); err != nil {
-		return 0, err
-	}
-	for e, err := range reader.Entries(ctx, state.Size, head.Size) {
-		if err != nil {
-			return 0, err
-		}
-		if err := x.meet(e); err != nil {
-			return 0, err
-		}
+		return head, err
 	}
 	if head.Size == state.Size && x.content > x.rooted {
 		// The last process died between the revision and its root leaf.
-		return head.Size, x.commit(ctx, head)
+		err = x.commit(ctx, head)
 	}
-	return head.Size, nil
+	return head, err
 }
 
-// recall finds the newest root leaf that is indexed, and whether more than root leaves was indexed from its N on.
+// recall finds the newest root leaf that is indexed, and what other entry was indexed last from its N on.
 func (x *Index) recall(ctx context.Context, reader *tile.Reader) error {
 	view, size := x.base.view, x.base.state.Size
 	key := mapfn.Key(mapfn.Root, mapfn.None)
@@ -324,13 +333,14 @@ func (x *Index) recall(ctx context.Context, reader *tile.Reader) error {
 		}
 		x.rooted = r.N
 	}
-	for e, err := range reader.Entries(ctx, x.rooted, size) {
-		if err != nil {
-			return err
-		}
-		if rootOf(e.Data) == nil {
-			x.content = e.Index + 1
-			break
+	for to := size; to > x.rooted && x.content == 0; to -= tile.Width {
+		for e, err := range reader.Entries(ctx, max(to-tile.Width, x.rooted), to) {
+			if err != nil {
+				return err
+			}
+			if rootOf(e.Data) == nil {
+				x.content = e.Index + 1
+			}
 		}
 	}
 	return nil

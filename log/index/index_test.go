@@ -39,6 +39,38 @@ func TestRoots(t *testing.T) {
 	t.Logf("%d root leaves in %d entries", roots, len(w.entries()))
 }
 
+// The same when a few entries are read at a time, so that root leaves stand in later batches than the entries they cover.
+func TestSmallBatches(t *testing.T) {
+	defer index.SetMost(3)()
+	w := newWorld(t)
+	w.start(true)
+	for i := range 25 {
+		w.submit(w.event(fmt.Sprint("person-", i%5)), w.event("somebody"), w.event("somebody else"))
+	}
+	w.indexed()
+	roots := w.check()
+	_, at, state := w.answer()
+	w.stop()
+	if err := os.RemoveAll(w.index.Dir); err != nil {
+		t.Fatal(err)
+	}
+	// It is interrupted wherever it happens to be.
+	for done := false; !done; w.stop() {
+		w.start(true)
+		before := w.running.index.Status().Size
+		w.until("it has gone on", func() bool {
+			s := w.running.index.Status()
+			done = s.Lag == 0
+			return s.Size > before || done
+		})
+	}
+	w.start(true)
+	w.indexed()
+	if _, again, same := w.answer(); again != at || same != state || w.check() != roots {
+		t.Errorf("made again, it answers by the root leaf at %d, not %d", again, at)
+	}
+}
+
 // A root leaf follows an event at once, and nothing follows a root leaf.
 func TestQuiet(t *testing.T) {
 	w := newWorld(t)

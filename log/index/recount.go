@@ -13,9 +13,11 @@ import (
 
 // recount is the second computation, SPEC F25. It reads the entries between two revisions from disk again, and from them and the
 // rows of the earlier revision, whose root is computed again as well, what the later one must be: nothing of what Append had in
-// memory has part in it. So if the earlier root is right, the later one is.
+// memory has part in it. So if the earlier root is right, the later one is. The end of ctx does not end it: the next process
+// builds on what this one appended.
 func (x *Index) recount(ctx context.Context, before, after *revision, head ilog.Published) error {
 	began := time.Now()
+	ctx = context.WithoutCancel(ctx)
 	reader := x.reader(head)
 	want := history.State{Size: after.state.Size}
 	var err error

@@ -1,5 +1,15 @@
 package history
 
+// Kept returns how many nodes are kept for the open views of what is in memory now.
+func (x *Index) Kept() (n int) {
+	x.top.mu.Lock()
+	defer x.top.mu.Unlock()
+	for u := x.top.newest; u != nil; u = u.prev {
+		n += len(u.old)
+	}
+	return n
+}
+
 // Codecs of rows, for the fuzz targets: each parses and formats again.
 
 func ListRow(b []byte) ([]byte, error) {

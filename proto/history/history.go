@@ -80,7 +80,7 @@ type Index struct {
 	work   work
 }
 
-// Open opens the index in a store, or begins one in an empty store. It reads every key's row, half a second for a million,
+// Open opens the index in a store, or begins one in an empty store. It reads every key's row, about a second for a million,
 // and fails with ErrDamaged unless they give the map root of the state. The Index owns the store; if Open fails the
 // caller closes it.
 func Open(s Store, c Config) (*Index, error) {
@@ -117,8 +117,8 @@ func (x *Index) open(depth int) error {
 	return nil
 }
 
-// chooseDepth leaves room for eight times as many keys.
-func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys)), 12), autoDepth) }
+// chooseDepth gives a bucket one or two keys. At more than four the top grows.
+func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys))-1, 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
 func (x *Index) Size() int64 { return x.state.Load().Size }

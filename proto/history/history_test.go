@@ -244,11 +244,17 @@ func TestViews(t *testing.T) {
 				}
 			}
 			readers.Wait()
+			if kept := x.Kept(); depth > 0 && (kept == 0 || kept > len(open)*2<<depth) {
+				t.Errorf("%d nodes are kept for %d views", kept, len(open))
+			}
 			for _, rev := range open {
 				check(t, rev.v, rev.o, r, 20)
 				if err := rev.v.Close(); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if kept := x.Kept(); kept != 0 {
+				t.Errorf("%d nodes are kept for no view", kept)
 			}
 		})
 	}

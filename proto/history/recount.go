@@ -103,11 +103,22 @@ func (v *View) climb(steps []step, depth int) []step {
 	return above
 }
 
+// bare reports whether a bucket had no keys, which the view's root says as well.
+func (v *View) bare(node uint32) bool {
+	v.top.mu.RLock()
+	defer v.top.mu.RUnlock()
+	return v.top.node(v.undo, node) == Hash{}
+}
+
 // bucket reads the rows of a bucket and adds the pairs that fall in it.
 func (r *recount) bucket(node uint32, pairs []pair) (step, error) {
 	r.was, r.is = r.was[:0], r.is[:0]
-	r.seek = listKey(r.seek, r.view.top.first(node))
-	for ok := r.cursor.Seek(r.seek); ok; ok = r.cursor.Next() {
+	ok := !r.view.bare(node)
+	if ok {
+		r.seek = listKey(r.seek, r.view.top.first(node))
+		ok = r.cursor.Seek(r.seek)
+	}
+	for ; ok; ok = r.cursor.Next() {
 		k := r.cursor.Key()
 		if len(k) != 33 {
 			return step{}, fmt.Errorf("%w: a row of %d bytes of key", ErrDamaged, len(k))

@@ -170,11 +170,22 @@ type reader struct {
 	list   *list
 	snap   Snapshot
 	chunks map[int64][]group
-	leaves map[int64][]byte
+	rows   map[string][]byte // of leaf hashes and tiles
+}
+
+func (r *reader) get(key []byte) ([]byte, error) {
+	if b, ok := r.rows[string(key)]; ok {
+		return b, nil
+	}
+	b, err := r.snap.Get(key)
+	if err == nil {
+		r.rows[string(key)] = b
+	}
+	return b, err
 }
 
 func (v *View) reader(key Hash, l *list) *reader {
-	return &reader{key: key, list: l, snap: v.snap, chunks: make(map[int64][]group), leaves: make(map[int64][]byte)}
+	return &reader{key: key, list: l, snap: v.snap, chunks: make(map[int64][]group), rows: make(map[string][]byte)}
 }
 
 // chunk returns the whole groups of a chunk.
@@ -212,12 +223,9 @@ func (r *reader) posting(number int64) (trie.Posting, error) {
 	if err != nil {
 		return trie.Posting{}, err
 	}
-	b, ok := r.leaves[index/leafSize]
-	if !ok {
-		if b, err = r.snap.Get(leafKey(nil, index/leafSize)); err != nil {
-			return trie.Posting{}, err
-		}
-		r.leaves[index/leafSize] = b
+	b, err := r.get(leafKey(nil, index/leafSize))
+	if err != nil {
+		return trie.Posting{}, err
 	}
 	at := index % leafSize * 32
 	if int64(len(b)) < at+32 {
@@ -246,7 +254,7 @@ func (r *reader) subtree(level int, i int64) (Hash, error) {
 		var tile []byte
 		count := int64(1) << (level - stored*tileLevel)
 		number := i * count / tileSize
-		if tile, err = r.snap.Get(tileKey(nil, r.key, stored, number)); err != nil {
+		if tile, err = r.get(tileKey(nil, r.key, stored, number)); err != nil {
 			return Hash{}, err
 		}
 		err = add(count, func(n int64) (Hash, error) {
