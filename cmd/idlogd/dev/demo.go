@@ -20,10 +20,12 @@ import (
 	"idlog/log/source"
 	"idlog/log/source/auth0"
 	"idlog/log/source/okta"
+	"idlog/proto/answer"
 	"idlog/proto/event"
 	eventv1 "idlog/proto/idlog/event/v1"
 	"idlog/proto/policy"
 	"idlog/proto/seal"
+	"idlog/proto/subject"
 	"idlog/testdata/samples"
 )
 
@@ -53,6 +55,7 @@ type demo struct {
 	cosigners  int
 
 	receiptFile string
+	historyFile string
 	pending     bool // a line of progress stands on the terminal
 }
 
@@ -69,7 +72,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(client.Config{Target: d.addresses["grpc"], Policy: trusted, State: state})
+	judged, err := d.readTrust()
+	if err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Target: d.addresses["grpc"], Policy: trusted, Trust: judged, State: state})
 	if err != nil {
 		return err
 	}
@@ -103,7 +110,62 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return d.show(opened)
+	if err := d.show(opened); err != nil {
+		return err
+	}
+	d.progress("waiting for the verifier of the index...")
+	return d.history(ctx, c, judged)
+}
+
+// readTrust reads the trust file, as a reader does that has it from somebody else.
+func (d *demo) readTrust() (*policy.Trust, error) {
+	b, err := os.ReadFile(filepath.Join(d.dir, trustName))
+	if err != nil {
+		return nil, fmt.Errorf("reading the trust file: %w", err)
+	}
+	return policy.ParseTrust(b)
+}
+
+// somebody is in the samples of the first source.
+var somebody = subject.Identifier{Issuer: devSources[0].issuer, Format: subject.FormatOpaque, ID: "00uada0001"}
+
+// history asks for all that a person did, and shows what a reader says of the file later, who has nothing else.
+func (d *demo) history(ctx context.Context, c *client.Client, judged *policy.Trust) error {
+	h, err := c.History(ctx, client.Question{Asks: []answer.Ask{{Kind: answer.OfActor, Identifier: somebody}}, Fields: true})
+	if err != nil {
+		return err
+	}
+	d.historyFile = filepath.Join(d.dir, "ada.idlog-history")
+	if err := os.WriteFile(d.historyFile, h.File, 0o600); err != nil {
+		return fmt.Errorf("saving the history: %w", err)
+	}
+	b, err := os.ReadFile(d.historyFile)
+	if err != nil {
+		return fmt.Errorf("reading the history: %w", err)
+	}
+	saved, err := answer.Parse(b)
+	if err != nil {
+		return err
+	}
+	v, err := saved.Verify(judged, time.Now())
+	if err != nil {
+		return err
+	}
+	d.say("\nAll that one person did, and the proof that it is all, verified offline as well:\n\n")
+	d.line("actor", "%s of %s, whom no entry names", somebody.ID, somebody.Issuer)
+	for _, e := range v.Events {
+		kind := ""
+		for _, l := range e.Fields {
+			if l.Path == "source.native_type" && l.State == seal.Shown {
+				kind = l.Value.Text()
+			}
+		}
+		d.line("entry", "%d, %s", e.Index, kind)
+	}
+	d.line("verdict", "%s", v)
+	d.line("verified", "with nothing but %s", filepath.Base(d.historyFile))
+	d.line("", "and %s", trustName)
+	return nil
 }
 
 // logSamples submits one file of samples and returns the receipts.
@@ -212,7 +274,8 @@ func (d *demo) next() error {
 	for _, command := range []string{
 		"verify " + d.receiptFile,
 		"watch --from 0 --fields",
-		"history --actor '" + devSources[0].issuer + "#00uada0001' --fields --accept-attested",
+		"history --subject ada.byron@acme.example --fields -t " + filepath.Join(d.dir, trustName),
+		"verify " + d.historyFile + " -t " + filepath.Join(d.dir, trustName),
 		"submit testdata/samples/okta.ndjson --source okta --format okta --issuer " + devSources[0].issuer,
 	} {
 		d.say("  go run ./cmd/idlog %s\n", command)

@@ -24,6 +24,7 @@ import (
 	"idlog/cmd/idlogd/instance"
 	"idlog/cmd/idlogd/server"
 	"idlog/cmd/internal/serve"
+	"idlog/proto/policy"
 )
 
 const (
@@ -138,7 +139,28 @@ func devLog(ctx context.Context, o Options, cosigners []*cosigner, verifier *cos
 	if err := os.WriteFile(c.Logs[0].Verifiers, []byte(lines), 0o644); err != nil {
 		return nil, nil, fmt.Errorf("writing the verifiers: %w", err)
 	}
-	return c, keys, nil
+	return c, keys, writeTrust(o.Dir, c.Logs[0].Origin, keys, text, verifier)
+}
+
+// trustName is the file by which a reader judges answers.
+const trustName = "dev.idlog-trust"
+
+// writeTrust writes what a reader of this log would decide for itself: the policy, and that the verifier must have cosigned.
+func writeTrust(dir, origin string, keys []string, policyText string, verifier *cosigner) error {
+	p, err := policy.Parse(fmt.Appendf(nil, "witness %s %s %s\n%s", verifier.name, verifier.vkey, verifier.url(), policyText))
+	if err != nil {
+		return fmt.Errorf("making the trust file: %w", err)
+	}
+	t := &policy.Trust{Log: devFamily, Require: keys, Verifiers: []string{verifier.name}, Threshold: 1, Origins: []string{origin}, Policy: p,
+		MaxLag: policy.DefaultMaxLag, MaxAge: policy.DefaultMaxAge, Skew: policy.DefaultSkew}
+	b, err := t.Format()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, trustName), b, 0o644); err != nil {
+		return fmt.Errorf("writing the trust file: %w", err)
+	}
+	return nil
 }
 
 // serveAndShow serves the log, shows what it does, and then either ends or goes
