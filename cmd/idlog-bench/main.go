@@ -63,7 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		},
 	}
 	echo.Flags().String("ready-file", "", "")
-	cmd.AddCommand(echo, indexCommand(stdout, stderr))
+	cmd.AddCommand(echo, indexCommand(stdout, stderr), pipelineCommand(stdout, stderr))
 	cmd.SetArgs(args)
 	return serve.Report(stderr, "idlog-bench", cmd.ExecuteContext(ctx))
 }
@@ -87,21 +87,11 @@ func (b *bench) run(ctx context.Context) error {
 	if b.runs < 1 {
 		return serve.Usagef("--runs %d: a load is given once at least", b.runs)
 	}
-	if b.bin == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		b.bin = filepath.Dir(self)
+	remove, err := b.folders()
+	if err != nil {
+		return err
 	}
-	if b.dir == "" {
-		dir, err := os.MkdirTemp("", "idlog-bench")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		b.dir = dir
-	}
+	defer remove()
 	r := &Report{Date: time.Now().UTC(), Go: runtime.Version(), Cores: runtime.NumCPU(), CPU: processor(), Kernel: kernel(), Witness: witnesses, Runs: b.runs, Window: b.window}
 	for _, name := range b.shapes {
 		s, err := shapeNamed(name)
@@ -124,6 +114,24 @@ func (b *bench) run(ctx context.Context) error {
 		}
 	}
 	return r.print(b.out)
+}
+
+// folders settles where the programs are and where to work, and returns what removes the latter if it was made for this run.
+func (b *bench) folders() (remove func(), err error) {
+	if b.bin == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		b.bin = filepath.Dir(self)
+	}
+	if b.dir != "" {
+		return func() {}, nil
+	}
+	if b.dir, err = os.MkdirTemp("", "idlog-bench"); err != nil {
+		return nil, err
+	}
+	return func() { os.RemoveAll(b.dir) }, nil
 }
 
 func shapeNamed(name string) (shape, error) {

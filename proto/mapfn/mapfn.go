@@ -46,7 +46,7 @@ func Key(field uint16, value leaf.Hash) leaf.Hash {
 
 // SourceValue returns the value of a source in the field [Source]. It is in no leaf: it follows from the leaf's header.
 func SourceValue(source string) leaf.Hash {
-	return sha256.Sum256(append([]byte(labelSource), source...))
+	return sha256.Sum256(append(append(make([]byte, 0, 128), labelSource...), source...))
 }
 
 // OfEntry returns the keys under which an entry stands in the index: at least one, ascending, each once.
