@@ -10,13 +10,12 @@ import (
 	ilog "idlog/log"
 	"idlog/proto/history"
 	"idlog/proto/leaf"
-	"idlog/proto/mapfn"
 	"idlog/proto/tile"
 )
 
 // take takes the next entry of the log. Of a fresh one resume did not know whether it is a root leaf.
 func (x *Index) take(e tile.Entry, fresh bool) error {
-	x.pending = append(x.pending, history.Entry{Leaf: e.Hash, Keys: mapfn.OfEntry(e.Data)})
+	x.pending = append(x.pending, history.Entry{Leaf: e.Hash, Keys: x.cheat.keys(e)})
 	switch {
 	case rootOf(e.Data) == nil:
 		x.content = e.Index + 1
@@ -108,6 +107,10 @@ func (x *Index) append(count int64) (before *revision, err error) {
 func (x *Index) compare() error {
 	for len(x.stops) > 0 && x.stops[0].root.N == x.base.state.Size {
 		l := x.stops[0]
+		if x.cheat.denies(l) {
+			x.stops = x.stops[1:]
+			continue
+		}
 		own := x.rootLeaf(x.base)
 		own.Millis = l.root.Millis
 		if *own != *l.root {
@@ -140,6 +143,9 @@ func (x *Index) commit(ctx context.Context, head ilog.Published) error {
 		err = x.recount(ctx, before, x.base, head)
 	}
 	if err != nil {
+		return err
+	}
+	if err := x.cheat.another(ctx, x, before, root); err != nil {
 		return err
 	}
 	x.began = time.Now()

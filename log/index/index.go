@@ -101,6 +101,7 @@ type Index struct {
 	rooted  int64           // N of the newest root leaf
 	due     int64           // where the root leaf that was handed over last ends
 	began   time.Time       // when it was
+	cheat   cheat           // nothing, but in tests
 
 	mu      sync.Mutex // guards what follows
 	base    *revision  // the newest revision; set by Run alone, which reads it without mu
