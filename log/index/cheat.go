@@ -18,7 +18,7 @@ import (
 
 // cheat is a dishonest operator, for tests of what readers find out. The
 // environment variable IDLOG_CHEAT names what it does to one posting: that of the
-// first event of a person that the process indexes, in the list of that person.
+// first event of a person that is new to the process, in the list of that person.
 // It lies alike in both computations, and answers by its false lists. Owned by Run.
 type cheat struct {
 	list   *leaf.Hash // key of the list; nil before that event
@@ -30,13 +30,13 @@ type cheat struct {
 func does(what string) bool { return os.Getenv("IDLOG_CHEAT") == what }
 
 // keys is mapfn.OfEntry, but for the posting.
-func (c *cheat) keys(e tile.Entry) []leaf.Hash {
+func (c *cheat) keys(x *Index, e tile.Entry) []leaf.Hash {
 	keys := mapfn.OfEntry(e.Data)
 	omits := does("index-omit") || does("index-move") || does("index-two-roots")
 	adds := does("index-add") || does("index-move")
 	l, _ := leaf.Parse(e.Data)
 	event, ok := l.(*leaf.Event)
-	if !ok || !omits && !adds {
+	if !ok || !omits && !adds || e.Index < x.settled {
 		return keys
 	}
 	person := slices.IndexFunc(event.Tags, func(t leaf.Tag) bool { return t.Field == tag.Person })

@@ -15,7 +15,7 @@ import (
 
 // take takes the next entry of the log. Of a fresh one resume did not know whether it is a root leaf.
 func (x *Index) take(e tile.Entry, fresh bool) error {
-	x.pending = append(x.pending, history.Entry{Leaf: e.Hash, Keys: x.cheat.keys(e)})
+	x.pending = append(x.pending, history.Entry{Leaf: e.Hash, Keys: x.cheat.keys(x, e)})
 	switch {
 	case rootOf(e.Data) == nil:
 		x.content = e.Index + 1

@@ -26,7 +26,7 @@ func (x *Index) recount(ctx context.Context, before, after *revision, head ilog.
 		if err != nil {
 			return err
 		}
-		entries = append(entries, history.Entry{Leaf: e.Hash, Keys: x.cheat.keys(e)})
+		entries = append(entries, history.Entry{Leaf: e.Hash, Keys: x.cheat.keys(x, e)})
 	}
 	want.Keys, want.MapRoot, err = before.view.Recount(entries)
 	switch {
