@@ -103,8 +103,14 @@ func (c *Client) History(ctx context.Context, q Question) (*History, error) {
 	}
 	v, err := c.judgeHistory(b, q, old)
 	if err != nil {
-		file, err2 := c.state.SaveAnswer(b)
-		return nil, errors.Join(&Mismatch{What: "history", Err: err, File: file}, err2)
+		m := &Mismatch{What: "history", Err: err}
+		m.Evidence, m.File, err = c.addition(ctx, b)
+		if m.File == "" {
+			var err2 error
+			m.File, err2 = c.state.SaveAnswer(b)
+			err = errors.Join(err, err2)
+		}
+		return nil, errors.Join(m, err)
 	}
 	if _, err := c.accept(ctx, v.Checkpoint.Note, nil); err != nil {
 		return nil, err
@@ -206,6 +212,9 @@ func (c *Client) judgeHistory(b []byte, q Question, old *answer.Verdict) (*answe
 	v, err := h.Verify(c.trust, c.now())
 	if err != nil {
 		return nil, err
+	}
+	if !v.Proven && slices.ContainsFunc(v.Events, func(e answer.Event) bool { return e.Leaf == nil }) {
+		return nil, errors.New("nobody vouches for the index, and an event is listed without its entry, which would show that it belongs there")
 	}
 	if err := within(h, v, q, c.trust); err != nil {
 		return nil, err

@@ -24,8 +24,8 @@ import (
 type Mismatch struct {
 	Step     int    // 1 to 8 of SPEC 3.1; 0 for an answer that is no receipt
 	What     string // what does not hold
-	Evidence []byte // *.idlog-evidence, claim receipt-mismatch; nil for step 0
-	File     string // where Evidence was written; empty with a state in memory
+	Evidence []byte // *.idlog-evidence, claim receipt-mismatch, or addition for a history; nil for other answers
+	File     string // where Evidence was written, or the answer; empty with a state in memory
 	Err      error  // the cause, if another package found it
 }
 
