@@ -1,0 +1,396 @@
+package cmd_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	histories "idlog/proto/answer"
+	"idlog/proto/checkpoint"
+	"idlog/proto/evidence"
+	"idlog/proto/proof"
+)
+
+// indexLies are what the operator does that is built with the tag `cheat`: the first event after it begins is Ada's, the next
+// one Bob's.
+var indexLies = []struct {
+	name      string
+	does      string
+	proven    bool // the verifier's evidence convinces by itself
+	code      int  // of idlog history, when the operator answers by what nobody verified
+	omission  bool // and what can be shown then
+	addition  bool
+	statement string
+}{
+	{name: "index-omit", does: "leaves Ada's event out of her list", code: 7, omission: true, statement: "has another root than its accuser came to"},
+	{name: "index-add", does: "has Bob's event in Ada's list", code: 3, addition: true, statement: "has another root than its accuser came to"},
+	{name: "index-move", does: "has Bob's event in Ada's list in place of hers", code: 3, omission: true, addition: true, statement: "has another root than its accuser came to"},
+	{name: "index-two-roots", does: "logs a true root and one that leaves Ada's event out", proven: true, code: 7, omission: true, statement: "is another root of the same"},
+}
+
+// TestLyingIndex runs operators whose index lies about one posting, or who log two roots of one size. From then on there is no
+// verified checkpoint, nothing that rests on the lie is taken by a reader who asks for a verifier, and each who looks has
+// evidence.
+func TestLyingIndex(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: -short")
+	}
+	bin, honest := build(t, "cheat"), build(t)
+	for _, lie := range indexLies {
+		t.Run(lie.name, func(t *testing.T) {
+			s := newIndexSite(t, bin, honest)
+			s.submit("ada-1", "ada", "bob-1", "bob")
+			s.await("an answer that is complete", func() bool {
+				said, _, code := s.history(s.trust)
+				return code == 0 && strings.HasPrefix(last(said), "complete: 1 event among")
+			})
+
+			// The lie begins.
+			s.server.kill()
+			t.Setenv("IDLOG_CHEAT", lie.name)
+			s.serve()
+			s.submit("ada-2", "ada", "bob-2", "bob")
+			s.await("the verifier refuses the log", func() bool { return strings.Contains(s.page("/"), "refused for ever: the root leaf at ") })
+			s.await("the log is told", func() bool { return s.refused() > 0 })
+			at := s.judged(s.verifierEvidence(), evidence.BadRoot, lie.proven, lie.statement)
+			verified := s.verified()
+			if verified == 0 || verified > at {
+				t.Fatalf("a checkpoint of size %d is verified, and the root leaf at %d is false", verified, at)
+			}
+
+			// It goes on, and the verifier is killed. Neither gets it out.
+			s.submit("ada-3", "ada", "bob-3", "bob")
+			s.verifier.kill()
+			s.startVerifier()
+			s.await("the verifier refuses still", func() bool { return strings.Contains(s.page("/"), "refused for ever: the root leaf at ") })
+			before := s.refused()
+			s.submit("ada-4", "ada", "bob-4", "bob")
+			s.await("the verifier was asked again", func() bool { return s.refused() > before })
+			if now := s.verified(); now != verified {
+				t.Errorf("the verified checkpoint went from size %d to %d", verified, now)
+			}
+
+			// What is answered is as of before the lie, and soon too old.
+			if said, _, code := s.history(s.trust, "--json"); code != 0 || s.until(said) > at {
+				t.Errorf("history ends with %d and speaks of the lie at %d: %s", code, at, said)
+			}
+			s.await("the answer is stale", func() bool { _, _, code := s.history(s.strict); return code == 8 })
+
+			// Who computes the index finds it.
+			said, complaint, code := s.idlog("monitor", "http://"+s.server.addresses["http"], "--index", "--interval", "100ms")
+			found := regexp.MustCompile(`(?m)  contradiction  bad-root  .*  evidence (\S+)$`).FindStringSubmatch(said)
+			if code != 3 || found == nil {
+				t.Fatalf("idlog monitor ends with %d:\n%s%s", code, said, complaint)
+			}
+			s.judged(found[1], evidence.BadRoot, lie.proven, lie.statement)
+
+			// The liar does not contradict itself.
+			s.await("the liar's index has gone on", func() bool { return s.metric("idlog_index_size_entries", "") > at+2 })
+			if err := s.indexRuns(); err != nil {
+				t.Fatal(err)
+			}
+
+			// The operator answers by what nobody verified, and by the index as it is: it needs to lie no more.
+			if err := s.server.cmd.Process.Signal(syscall.SIGTERM); err != nil || s.server.wait() != 0 {
+				t.Fatalf("ending idlogd: %v: %s", err, s.server.said())
+			}
+			t.Setenv("IDLOGD_LOGS_0_VERIFIERS", "")
+			t.Setenv("IDLOG_CHEAT", "")
+			s.serve()
+			file := s.path("ada.idlog-history")
+			s.await("an answer under what is published", func() bool {
+				said, complaint, code = s.history(s.trust, "--json", "-o", file)
+				return code == 3 || code == 7 && s.until(said) > at
+			})
+			if code != lie.code {
+				t.Fatalf("history ends with %d, not %d: %s%s", code, lie.code, said, complaint)
+			}
+			var fraud *proof.Index
+			if lie.addition {
+				name := regexp.MustCompile(`evidence: (\S+addition-\S+\.idlog-evidence)`).FindStringSubmatch(complaint)
+				if name == nil {
+					t.Fatalf("history has no evidence: %s", complaint)
+				}
+				s.judged(name[1], evidence.Addition, true, "does not belong into it")
+				fraud = indexIn(t, name[1])
+			} else {
+				h, err := histories.Parse(s.file(file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				fraud = h.Index
+			}
+			if lie.omission {
+				s.judged(s.omission(fraud), evidence.Omission, true, "is not there")
+			}
+		})
+	}
+}
+
+// indexSite is a site with a verifier of the index.
+type indexSite struct {
+	*site
+	honest        string
+	verifier      *process
+	starts        int
+	trust, strict string // files; of the second, answers may be a second old
+	state         int
+	entries       map[string]int64 // where events stand, by id
+}
+
+func newIndexSite(t *testing.T, bin, honest string) *indexSite {
+	t.Helper()
+	t.Setenv("IDLOG_CHEAT", "")
+	s := &indexSite{site: newSite(t, bin, honest), honest: honest, entries: make(map[string]int64)}
+	witness := filepath.Join(honest, "idlog-witness")
+	vkey := run(t, witness, "init", "--dir", s.path("v1"), "--name", "v1.example", "--key-type", "ed25519")
+	s.startVerifier()
+	verifiers := s.path("verifiers.tlog-policy")
+	s.write(verifiers, fmt.Sprintf("witness v1 %s http://%s\nquorum v1\n", strings.TrimSpace(vkey), s.verifier.addresses["http"]))
+	t.Setenv("IDLOGD_LOGS_0_VERIFIERS", verifiers)
+	t.Setenv("IDLOGD_LOGS_0_REPUBLISH", "1s")
+	s.serve()
+	s.listen = s.server.addresses["http"]
+	log := strings.TrimSpace(string(s.file(s.path("log", "log.vkey"))))
+	run(t, witness, "add-log", "--dir", s.path("v1"), log, "http://"+s.listen)
+	if err := s.verifier.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []struct {
+		name *string
+		age  string
+	}{{&s.trust, "1h"}, {&s.strict, "1s"}} {
+		*f.name = s.path("acme." + f.age + ".idlog-trust")
+		if _, complaint, code := s.idlog("trust", "add", "--unchecked", "--verifiers", verifiers, "--max-age", f.age, "-o", *f.name); code != 0 {
+			t.Fatalf("idlog trust add ends with %d: %s", code, complaint)
+		}
+	}
+	return s
+}
+
+// startVerifier starts it where it was before.
+func (s *indexSite) startVerifier() {
+	s.t.Helper()
+	listen := "127.0.0.1:0"
+	if s.verifier != nil {
+		listen = s.verifier.addresses["http"]
+	}
+	s.starts++
+	s.verifier = spawn(s.t, "verifier", s.path(fmt.Sprintf("v1.%d.ready", s.starts)), filepath.Join(s.honest, "idlog-witness"),
+		"serve", "--dir", s.path("v1"), "--verify-index", "--listen", listen)
+}
+
+func (s *indexSite) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *indexSite) file(name string) []byte {
+	s.t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return b
+}
+
+func (s *indexSite) await(what string, holds func() bool) {
+	s.t.Helper()
+	if err := until(func() (bool, error) { return holds(), nil }); err != nil {
+		s.t.Fatalf("waiting until %s: %v\nidlogd said: %s\nthe verifier said: %s", what, err, s.server.said(), s.verifier.said())
+	}
+}
+
+// idlog is everybody's, not the one of the lying operator.
+func (s *indexSite) idlog(args ...string) (stdout, stderr string, code int) {
+	s.t.Helper()
+	everybody := *s.site
+	everybody.bin = s.honest
+	return everybody.idlog(args...)
+}
+
+// submit submits events, each an id and who acted.
+func (s *indexSite) submit(events ...string) {
+	s.t.Helper()
+	var lines strings.Builder
+	for i := 0; i < len(events); i += 2 {
+		fmt.Fprintln(&lines, strings.Replace(eventJSON(events[i]), `"id":"ada"`, fmt.Sprintf(`"id":%q`, events[i+1]), 1))
+	}
+	file := s.path(events[0] + ".ndjson")
+	s.write(file, lines.String())
+	everybody := *s.site
+	everybody.bin = s.honest
+	for _, a := range everybody.submit(0, file, testSource) {
+		s.entries[a.ID] = *a.Index
+	}
+}
+
+// history asks for Ada, as somebody who has seen nothing of the log before.
+func (s *indexSite) history(trust string, args ...string) (stdout, stderr string, code int) {
+	s.t.Helper()
+	s.state++
+	return s.idlog(append([]string{"history", "--subject", "https://acme.example#ada", "-t", trust, "--state", s.path(fmt.Sprintf("reader.%d", s.state))}, args...)...)
+}
+
+// until is the N of a history that was printed as JSON.
+func (s *indexSite) until(said string) int64 {
+	s.t.Helper()
+	var v struct{ To int64 }
+	if err := json.Unmarshal([]byte(last(said)), &v); err != nil {
+		s.t.Fatalf("%q: %v", said, err)
+	}
+	return v.To
+}
+
+// last is the last line.
+func last(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i, l := range lines {
+		if strings.Contains(l, " among entries ") {
+			return strings.Join(lines[i:], "\n")
+		}
+	}
+	return lines[len(lines)-1]
+}
+
+// page is one of the verifier's.
+func (s *indexSite) page(path string) string {
+	return s.get("http://" + s.verifier.addresses["http"] + path)
+}
+
+func (s *indexSite) get(url string) string {
+	res, err := http.Get(url)
+	if err != nil {
+		return ""
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(b)
+}
+
+// refused is how often the verifier told the log that it refuses it.
+func (s *indexSite) refused() int64 {
+	return s.metric("idlog_verifier_requests_total", `,outcome="refused",verifier="v1"`)
+}
+
+// metric is what the log's server counts.
+func (s *indexSite) metric(name, labels string) (n int64) {
+	m := regexp.MustCompile(`(?m)^` + name + `\{log="` + family + `"` + labels + `\} (\d+)$`).FindStringSubmatch(s.get("http://" + s.server.addresses["admin"] + "/metrics"))
+	if m != nil {
+		fmt.Sscan(m[1], &n)
+	}
+	return n
+}
+
+// verified is the size that the log serves as verified.
+func (s *indexSite) verified() int64 {
+	s.t.Helper()
+	note, err := s.fetch(s.t.Context(), "verified/checkpoint")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text, _, err := checkpoint.Split(note)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := checkpoint.Parse(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c.Size
+}
+
+// verifierEvidence is what the verifier kept and shows.
+func (s *indexSite) verifierEvidence() string {
+	s.t.Helper()
+	var status struct {
+		Logs []struct{ Contradictions []struct{ Path string } }
+	}
+	if err := json.Unmarshal([]byte(s.page("/status.json")), &status); err != nil || len(status.Logs) != 1 || len(status.Logs[0].Contradictions) != 1 {
+		s.t.Fatalf("the verifier shows %+v, %v", status, err)
+	}
+	file := s.path("verifier.idlog-evidence")
+	s.write(file, s.page(status.Logs[0].Contradictions[0].Path))
+	return file
+}
+
+// judged has idlog verify judge a file, and returns the index of the last entry that is proven in it.
+func (s *indexSite) judged(file string, claim evidence.Claim, proven bool, statement string) (at int64) {
+	s.t.Helper()
+	said, complaint, code := s.idlog("verify", file, "--json")
+	var v struct {
+		Claim, Accused, Statement string
+		Proven                    bool
+	}
+	if err := json.Unmarshal([]byte(said), &v); code != 0 || err != nil {
+		s.t.Fatalf("idlog verify ends with %d: %s%s", code, said, complaint)
+	}
+	if v.Claim != string(claim) || v.Proven != proven || !strings.HasPrefix(v.Accused, family+"/") || !strings.Contains(v.Statement, statement) {
+		s.t.Errorf("idlog verify says %+v, want %s, proven %t, %q", v, claim, proven, statement)
+	}
+	e, err := evidence.Parse(s.file(file))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, part := range e.Parts {
+		if part.Type == evidence.Proof {
+			p, err := proof.Parse(part.Data)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			at = max(at, p.Index)
+		}
+	}
+	s.t.Logf("%s: %s (%d bytes)", claim, v.Statement, len(s.file(file)))
+	return at
+}
+
+// omission is the evidence of whoever holds the receipt of Ada's event, and an answer without it.
+func (s *indexSite) omission(x *proof.Index) string {
+	s.t.Helper()
+	inclusion := s.path("ada-2.tlog-proof")
+	if _, complaint, code := s.idlog("prove", fmt.Sprint(s.entries["ada-2"]), "-o", inclusion); code != 0 {
+		s.t.Fatalf("idlog prove ends with %d: %s", code, complaint)
+	}
+	b, err := x.Format()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	e := &evidence.Evidence{Claim: evidence.Omission, Parts: []evidence.Part{{Type: evidence.Proof, Data: s.file(inclusion)}, {Type: evidence.IndexProof, Data: b}}}
+	if b, err = e.Format(); err != nil {
+		s.t.Fatal(err)
+	}
+	file := s.path("omission.idlog-evidence")
+	s.write(file, string(b))
+	return file
+}
+
+// indexIn is the index proof of a file of evidence.
+func indexIn(t *testing.T, file string) *proof.Index {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := evidence.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := proof.ParseIndex(e.Parts[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
