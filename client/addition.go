@@ -11,15 +11,15 @@ import (
 	"idlog/proto/proof"
 )
 
-// addition looks in an answer that does not hold for an entry that its list should not have, and writes evidence against the
-// log: by the root leaf it stands there, and it does not belong there. It returns no name where there is no such entry, or none
-// that the index proof without its entries, and the log's own answer, would show.
+// addition looks in a history that does not hold for an entry that its list should not have, and writes evidence against the
+// log: by the root leaf it stands there, and what the log has there does not belong there. The name is empty where there is no
+// such entry, and with a state in memory. The error says why what is there could not be shown.
 func (c *Client) addition(ctx context.Context, file []byte) (data []byte, name string, err error) {
 	h, err := answer.Parse(file)
 	if err != nil {
 		return nil, "", nil // what does not parse accuses nobody
 	}
-	index, at := stranger(h.Index)
+	index, at := misplaced(h.Index)
 	if index == nil {
 		return nil, "", nil
 	}
@@ -27,51 +27,55 @@ func (c *Client) addition(ctx context.Context, file []byte) (data []byte, name s
 	if err != nil {
 		return nil, "", err
 	}
-	e, err := c.Entry(ctx, at, Show{})
+	_, entry, err := c.proven(ctx, at)
 	if err != nil {
 		return nil, "", err
 	}
-	p := e.Proof()
-	inclusion, err := p.Format()
-	if err != nil {
-		return nil, "", err
-	}
-	return c.accusation(evidence.Addition, []evidence.Part{{Type: evidence.IndexProof, Data: x}, {Type: evidence.Proof, Data: inclusion}})
+	return c.accusation(evidence.Addition, []evidence.Part{{Type: evidence.IndexProof, Data: x}, {Type: evidence.Proof, Data: entry}})
 }
 
-// stranger returns an index proof of leaf hashes alone whose list has an entry that its key is none of, and the entry's index; nil
-// if there is none. It is as short as its mode lets it be.
-func stranger(x *proof.Index) (*proof.Index, int64) {
+// misplaced returns the index of an entry in a list of the proof whose key it is none of, and the proof without any entries, as
+// with them it does not hold: of that list alone, unless its mode ties all of them to the log. It returns nil if there is none.
+func misplaced(x *proof.Index) (*proof.Index, int64) {
 	for _, a := range x.Answers {
 		if a.List == nil {
 			continue
 		}
-		for i, p := range a.List.Page.Postings {
-			if i >= len(a.List.Entries) || a.List.Entries[i] == nil {
-				break
-			}
-			e := a.List.Entries[i]
-			if leaf.HashOf(e) != p.Leaf || slices.Contains(mapfn.OfEntry(e), mapfn.Key(a.Field, a.Value)) {
+		for i, e := range a.List.Entries {
+			p := a.List.Page.Postings[i]
+			if e == nil || leaf.HashOf(e) != p.Leaf || slices.Contains(mapfn.OfEntry(e), mapfn.Key(a.Field, a.Value)) {
 				continue
 			}
 			short := *x
-			if !x.Strict {
-				short.Answers = []proof.Answer{a}
+			if short.Answers = []proof.Answer{a}; x.Strict {
+				short.Answers = slices.Clone(x.Answers)
 			}
-			return hashesOnly(&short), p.Index
+			for i, a := range short.Answers {
+				if a.List != nil {
+					short.Answers[i].List = &proof.List{Head: a.List.Head, Page: a.List.Page}
+				}
+			}
+			return &short, p.Index
 		}
 	}
 	return nil, 0
 }
 
-// hashesOnly returns the proof without its entries.
-func hashesOnly(x *proof.Index) *proof.Index {
-	out := *x
-	out.Answers = slices.Clone(x.Answers)
-	for i, a := range out.Answers {
-		if a.List != nil {
-			out.Answers[i].List = &proof.List{Head: a.List.Head, Page: a.List.Page}
-		}
+// proven returns what the log has at an index, a leaf or not, and a tlog-proof of it under the newest checkpoint.
+func (c *Client) proven(ctx context.Context, index int64) (entry, file []byte, err error) {
+	asked := c.horizon()
+	res, err := c.fetch(ctx, index, Show{})
+	if err != nil {
+		return nil, nil, err
 	}
-	return &out
+	cp, err := c.accept(ctx, res.GetCheckpoint(), asked)
+	if err != nil {
+		return nil, nil, err
+	}
+	path, err := inclusion(cp, index, res.GetLeaf(), res.GetInclusion())
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err = proof.Proof{Extra: res.GetLeaf(), Index: index, Hashes: path, Checkpoint: cp.Note}.Format()
+	return res.GetLeaf(), file, err
 }

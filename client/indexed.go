@@ -187,29 +187,16 @@ func (c *Client) holdIndex(ctx context.Context, r *Receipt, t leaf.Tag, x *proof
 
 // stranger looks at what the log has where another leaf stands in the list of a receipt's event id.
 func (c *Client) stranger(ctx context.Context, r *Receipt, t leaf.Tag, p trie.Posting, index []byte) error {
-	asked := c.horizon()
-	res, err := c.fetch(ctx, p.Index, Show{})
-	if err != nil {
-		return err
-	}
-	cp, err := c.accept(ctx, res.GetCheckpoint(), asked)
-	if err != nil {
-		return err
-	}
-	path, err := inclusion(cp, p.Index, res.GetLeaf(), res.GetInclusion())
-	if err != nil {
-		return err
-	}
-	entry, err := proof.Proof{Extra: res.GetLeaf(), Index: p.Index, Hashes: path, Checkpoint: cp.Note}.Format()
+	is, entry, err := c.proven(ctx, p.Index)
 	if err != nil {
 		return err
 	}
 	other := evidence.Part{Type: evidence.Proof, Data: entry}
-	if leaf.HashOf(res.GetLeaf()) != p.Leaf || !slices.Contains(mapfn.OfEntry(res.GetLeaf()), mapfn.Key(t.Field, t.Value)) {
+	if leaf.HashOf(is) != p.Leaf || !slices.Contains(mapfn.OfEntry(is), mapfn.Key(t.Field, t.Value)) {
 		return c.misindexed(fmt.Sprintf("entry %d stands there too, and does not belong there", p.Index), evidence.Addition,
 			evidence.Part{Type: evidence.IndexProof, Data: index}, other)
 	}
-	l, err := leaf.Parse(res.GetLeaf())
+	l, err := leaf.Parse(is)
 	if err != nil {
 		return err // MapFn gives no key of a tag for what is no leaf
 	}

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	histories "idlog/proto/answer"
 	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 	"idlog/proto/proof"
@@ -104,32 +103,27 @@ func TestLyingIndex(t *testing.T) {
 			t.Setenv("IDLOGD_LOGS_0_VERIFIERS", "")
 			t.Setenv("IDLOG_CHEAT", "")
 			s.serve()
-			file := s.path("ada.idlog-history")
 			s.await("an answer under what is published", func() bool {
-				said, complaint, code = s.history(s.trust, "--json", "-o", file)
+				said, complaint, code = s.history(s.trust, "--json")
 				return code == 3 || code == 7 && s.until(said) > at
 			})
 			if code != lie.code {
 				t.Fatalf("history ends with %d, not %d: %s%s", code, lie.code, said, complaint)
 			}
-			var fraud *proof.Index
 			if lie.addition {
-				name := regexp.MustCompile(`evidence: (\S+addition-\S+\.idlog-evidence)`).FindStringSubmatch(complaint)
-				if name == nil {
-					t.Fatalf("history has no evidence: %s", complaint)
-				}
-				s.judged(name[1], evidence.Addition, true, "does not belong into it")
-				fraud = indexIn(t, name[1])
-			} else {
-				h, err := histories.Parse(s.file(file))
-				if err != nil {
-					t.Fatal(err)
-				}
-				fraud = h.Index
+				s.judged(s.accused(complaint, "addition"), evidence.Addition, true, "does not belong into it")
 			}
-			if lie.omission {
-				s.judged(s.omission(fraud), evidence.Omission, true, "is not there")
+			_, complaint, code = s.idlog("submit", s.path("ada-2.ndjson"), "--source", testSource, "--self-monitor")
+			if !lie.omission {
+				if code != 0 {
+					t.Errorf("idlog submit --self-monitor ends with %d: %s", code, complaint)
+				}
+				return
 			}
+			if code != 3 {
+				t.Errorf("idlog submit --self-monitor ends with %d: %s", code, complaint)
+			}
+			s.judged(s.accused(complaint, "omission"), evidence.Omission, true, "is not there")
 		})
 	}
 }
@@ -142,13 +136,12 @@ type indexSite struct {
 	starts        int
 	trust, strict string // files; of the second, answers may be a second old
 	state         int
-	entries       map[string]int64 // where events stand, by id
 }
 
 func newIndexSite(t *testing.T, bin, honest string) *indexSite {
 	t.Helper()
 	t.Setenv("IDLOG_CHEAT", "")
-	s := &indexSite{site: newSite(t, bin, honest), honest: honest, entries: make(map[string]int64)}
+	s := &indexSite{site: newSite(t, bin, honest), honest: honest}
 	witness := filepath.Join(honest, "idlog-witness")
 	vkey := run(t, witness, "init", "--dir", s.path("v1"), "--name", "v1.example", "--key-type", "ed25519")
 	s.startVerifier()
@@ -227,10 +220,8 @@ func (s *indexSite) submit(events ...string) {
 	}
 	file := s.path(events[0] + ".ndjson")
 	s.write(file, lines.String())
-	everybody := *s.site
-	everybody.bin = s.honest
-	for _, a := range everybody.submit(0, file, testSource) {
-		s.entries[a.ID] = *a.Index
+	if _, complaint, code := s.idlog("submit", file, "--source", testSource); code != 0 {
+		s.t.Fatalf("submitting %v ends with %d: %s", events, code, complaint)
 	}
 }
 
@@ -357,40 +348,12 @@ func (s *indexSite) judged(file string, claim evidence.Claim, proven bool, state
 	return at
 }
 
-// omission is the evidence of whoever holds the receipt of Ada's event, and an answer without it.
-func (s *indexSite) omission(x *proof.Index) string {
+// accused is the file of evidence that a complaint names.
+func (s *indexSite) accused(complaint, claim string) string {
 	s.t.Helper()
-	inclusion := s.path("ada-2.tlog-proof")
-	if _, complaint, code := s.idlog("prove", fmt.Sprint(s.entries["ada-2"]), "-o", inclusion); code != 0 {
-		s.t.Fatalf("idlog prove ends with %d: %s", code, complaint)
+	name := regexp.MustCompile(`evidence: (\S+/` + claim + `-\w+\.idlog-evidence)`).FindStringSubmatch(complaint)
+	if name == nil {
+		s.t.Fatalf("no evidence of %s: %s", claim, complaint)
 	}
-	b, err := x.Format()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	e := &evidence.Evidence{Claim: evidence.Omission, Parts: []evidence.Part{{Type: evidence.Proof, Data: s.file(inclusion)}, {Type: evidence.IndexProof, Data: b}}}
-	if b, err = e.Format(); err != nil {
-		s.t.Fatal(err)
-	}
-	file := s.path("omission.idlog-evidence")
-	s.write(file, string(b))
-	return file
-}
-
-// indexIn is the index proof of a file of evidence.
-func indexIn(t *testing.T, file string) *proof.Index {
-	t.Helper()
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := evidence.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := proof.ParseIndex(e.Parts[0].Data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
+	return name[1]
 }
