@@ -133,7 +133,7 @@ func (op *Operator) listed(of leaf.Tag, window *answer.Window) (a proof.Answer, 
 	a.List = &proof.List{Head: head, Page: op.root.index.Page(key, start, end-start)}
 	for _, p := range a.List.Page.Postings {
 		var entry []byte
-		if b := op.leaves[p.Index]; leaf.HashOf(b) == p.Leaf {
+		if b := op.leaves[p.Index]; leaf.HashOf(b) == p.Leaf && op.Lie != "unshown" {
 			entry = b
 		}
 		a.List.Entries, shown = append(a.List.Entries, entry), append(shown, p.Index)
