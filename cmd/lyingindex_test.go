@@ -12,9 +12,9 @@ import (
 	"syscall"
 	"testing"
 
-	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
 	"idlog/proto/proof"
+	"idlog/proto/tile"
 )
 
 // indexLies are what the operator does that is built with the tag `cheat`: the first event after it begins is Ada's, the next
@@ -128,6 +128,47 @@ func TestLyingIndex(t *testing.T) {
 	}
 }
 
+// TestIndexSlips runs an honest operator whose index comes to a false root, as by a flipped bit: its second computation, or the
+// verifier that it asks, has another one, and it logs none. It says so, also after a restart, and the log goes on.
+func TestIndexSlips(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: -short")
+	}
+	bin, honest := build(t, "cheat"), build(t)
+	for _, asks := range []bool{true, false} {
+		t.Run(fmt.Sprintf("asks a verifier %t", asks), func(t *testing.T) {
+			s := newIndexSite(t, bin, honest)
+			s.submit("ada-1", "ada")
+			s.await("it is indexed", func() bool { return s.metric("idlog_verified_tree_size_entries", "") > 0 })
+			s.server.kill()
+			if !asks {
+				t.Setenv("IDLOGD_LOGS_0_VERIFIERS", "")
+			}
+			t.Setenv("IDLOG_CHEAT", "index-slip")
+			s.serve()
+			s.submit("ada-2", "ada")
+			s.await("the index is stopped", func() bool { return s.metric("idlog_index_stopped", "") == 1 })
+			reason := "a second computation has other roots"
+			if asks {
+				reason = "verifier v1 has other roots"
+			}
+			if said := s.server.said(); !strings.Contains(said, reason) {
+				t.Errorf("idlogd does not say %q: %s", reason, said)
+			}
+			t.Setenv("IDLOG_CHEAT", "")
+			s.server.kill()
+			s.serve()
+			s.submit("ada-3", "ada")
+			if s.metric("idlog_index_stopped", "") != 1 {
+				t.Error("the index runs again")
+			}
+			if err := rootsAreRight(s.all()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // indexSite is a site with a verifier of the index.
 type indexSite struct {
 	*site
@@ -225,6 +266,23 @@ func (s *indexSite) submit(events ...string) {
 	}
 }
 
+// all is every entry that is published.
+func (s *indexSite) all() (entries []tile.Entry) {
+	s.t.Helper()
+	note, err := s.fetch(s.t.Context(), "checkpoint")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := s.accepted(s.t, note).Checkpoint
+	for e, err := range tile.NewReader(c, s.fetch).Entries(s.t.Context(), 0, c.Size) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
 // history asks for Ada, as somebody who has seen nothing of the log before.
 func (s *indexSite) history(trust string, args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
@@ -292,15 +350,7 @@ func (s *indexSite) verified() int64 {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	text, _, err := checkpoint.Split(note)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	c, err := checkpoint.Parse(text)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return c.Size
+	return s.accepted(s.t, note).Checkpoint.Size
 }
 
 // verifierEvidence is what the verifier kept and shows.
