@@ -42,7 +42,7 @@ func TestHistoryAddition(t *testing.T) {
 		t.Fatalf("an honest log answers %+v, %v", h, m)
 	}
 	op.Set(func(op *clienttest.Operator) { op.Lie = "unshown" })
-	if _, m := ask(); m == nil || m.Evidence != nil || !strings.Contains(m.Error(), "without its entry") {
+	if _, m := ask(); m == nil || m.Evidence != nil || !strings.Contains(m.Error(), "listed that is not shown") {
 		t.Errorf("an event that is not shown: %v", m)
 	} else if _, err := os.Stat(m.File); err != nil {
 		t.Errorf("the answer is not kept: %v", err)
