@@ -93,6 +93,7 @@ type Index struct {
 	cfg     Config
 	engine  *history.Index // nil if it was stopped before Open
 	settled int64          // the log's size when it was opened
+	cheat   cheat          // owned by Run; nothing, but in tests
 
 	// Owned by Run.
 	pending []history.Entry // read and not indexed: they follow base
@@ -101,7 +102,6 @@ type Index struct {
 	rooted  int64           // N of the newest root leaf
 	due     int64           // where the root leaf that was handed over last ends
 	began   time.Time       // when it was
-	cheat   cheat           // nothing, but in tests
 
 	mu      sync.Mutex // guards what follows
 	base    *revision  // the newest revision; set by Run alone, which reads it without mu
