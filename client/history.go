@@ -103,8 +103,14 @@ func (c *Client) History(ctx context.Context, q Question) (*History, error) {
 	}
 	v, err := c.judgeHistory(b, q, old)
 	if err != nil {
-		file, err2 := c.state.SaveAnswer(b)
-		return nil, errors.Join(&Mismatch{What: "history", Err: err, File: file}, err2)
+		m := &Mismatch{What: "history", Err: err}
+		m.Evidence, m.File, err = c.addition(ctx, b)
+		if m.File == "" {
+			var err2 error
+			m.File, err2 = c.state.SaveAnswer(b)
+			err = errors.Join(err, err2)
+		}
+		return nil, errors.Join(m, err)
 	}
 	if _, err := c.accept(ctx, v.Checkpoint.Note, nil); err != nil {
 		return nil, err

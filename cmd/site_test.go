@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,6 +116,7 @@ type site struct {
 	policy *policy.Policy
 	server *process
 	starts int
+	listen string // of the log's HTTP; empty for any port
 }
 
 const (
@@ -174,7 +176,7 @@ func (s *site) serve() {
 	s.t.Helper()
 	s.starts++
 	s.server = spawn(s.t, "idlogd", s.path(fmt.Sprintf("idlogd.%d.ready", s.starts)), s.idlogd(),
-		"serve", "--config", s.path("log", "idlogd.yaml"), "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0")
+		"serve", "--config", s.path("log", "idlogd.yaml"), "--listen-grpc", "127.0.0.1:0", "--listen-http", cmp.Or(s.listen, "127.0.0.1:0"))
 }
 
 // fetch reads what the log publishes over HTTP, by path.

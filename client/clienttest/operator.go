@@ -52,6 +52,7 @@ const (
 type Operator struct {
 	logv1.UnimplementedEventServiceServer
 	logv1.UnimplementedLogServiceServer
+	logv1.UnimplementedQueryServiceServer
 
 	Addr   string         // host:port of the gRPC socket
 	Policy *policy.Policy // the log's key, and two of three witnesses
@@ -72,6 +73,7 @@ type Operator struct {
 	events map[int64]*logged
 	notes  map[int64][]byte
 	said   map[string]*logged // statements, by their requests
+	root   *rooted            // what questions are answered by; nil: there is no index
 
 	Calls   map[string]int // by method, how often it was called
 	Publish int64          // size of the newest checkpoint; 0: everything there is
@@ -153,6 +155,7 @@ func (op *Operator) listen(t testing.TB) {
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(8<<20), grpc.UnaryInterceptor(op.intercept))
 	logv1.RegisterEventServiceServer(s, op)
 	logv1.RegisterLogServiceServer(s, op)
+	logv1.RegisterQueryServiceServer(s, op)
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(l) }()
 	t.Cleanup(func() { s.Stop(); <-done })

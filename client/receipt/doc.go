@@ -22,10 +22,10 @@ import (
 // Mismatch says that a receipt, a ticket or an answer does not hold: the step of SPEC 3.1 that failed, and what was
 // found. For a receipt the reason is RECEIPT_MISMATCH: the log may hold something else than what was sent.
 type Mismatch struct {
-	Step     int    // 1 to 8 of SPEC 3.1; 0 for an answer that is no receipt
+	Step     int    // 1 to 9 of SPEC 3.1; 0 for an answer that is no receipt
 	What     string // what does not hold
-	Evidence []byte // *.idlog-evidence, claim receipt-mismatch; nil for step 0
-	File     string // where Evidence was written; empty with a state in memory
+	Evidence []byte // *.idlog-evidence, claim receipt-mismatch, of step 9 what it names, or of a history addition; else nil
+	File     string // where Evidence was written, or a history that has none; empty with a state in memory
 	Err      error  // the cause, if another package found it
 }
 

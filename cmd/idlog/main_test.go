@@ -16,6 +16,7 @@ import (
 
 	"idlog/client/clienttest"
 	"idlog/cmd/idlog/session"
+	"idlog/proto/mapfn"
 )
 
 // TestMain lets the scripts run this test binary as idlog.
@@ -86,6 +87,17 @@ func commands(op *clienttest.Operator) map[string]func(ts *testscript.TestScript
 		"tickets": set(func(op *clienttest.Operator, _ *testscript.TestScript, yes string) { op.Tickets = yes == "yes" }),
 		// quorum N lets only N witnesses cosign what is signed from now on.
 		"quorum": set(func(op *clienttest.Operator, ts *testscript.TestScript, n string) { op.Quorum = number(ts, n) }),
+		// index true|false logs a root leaf of the index of all entries, or of one that has but the first event of the source.
+		"index": set(func(op *clienttest.Operator, ts *testscript.TestScript, kind string) {
+			var change func(clienttest.Lists)
+			if kind == "false" {
+				change = func(x clienttest.Lists) {
+					source := mapfn.Key(mapfn.Source, mapfn.SourceValue(clienttest.Source))
+					x[source] = x[source][:1]
+				}
+			}
+			ts.Check(op.Root(change))
+		}),
 		// fork N replaces the log by one of N other entries.
 		"fork": func(ts *testscript.TestScript, neg bool, args []string) { op.Fork(number(ts, args[0])) },
 		// exits CODE PROGRAM ARG... runs a program that must end with exactly this code.

@@ -29,11 +29,12 @@ const again = 50 * time.Millisecond
 func (x *Index) ask(ctx context.Context, root *leaf.Root) (agreed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, x.cfg.Patience)
 	defer cancel()
-	answers := make(chan answer, len(x.cfg.Verifiers))
-	for _, v := range x.cfg.Verifiers {
+	verifiers := x.cheat.asks(x.cfg.Verifiers)
+	answers := make(chan answer, len(verifiers))
+	for _, v := range verifiers {
 		go func() { answers <- x.preview(ctx, v, root.N) }()
 	}
-	for range x.cfg.Verifiers {
+	for range verifiers {
 		a := <-answers
 		switch {
 		case a.err != nil:

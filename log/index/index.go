@@ -94,6 +94,7 @@ type Index struct {
 	cfg     Config
 	engine  *history.Index // nil if it was stopped before Open
 	settled int64          // the log's size when it was opened
+	cheat   cheat          // owned by Run; nothing, but in tests
 
 	// Owned by Run.
 	pending []history.Entry                  // read and not indexed: they follow base

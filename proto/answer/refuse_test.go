@@ -255,6 +255,9 @@ var attacks = []attack{
 	}, "refused", "map function"},
 	{"another leaf as the root", ofAlice, func(w *world, h *answer.History) { h.Index.Root = w.log.Leaves[4] }, "refused", "no root of the index"},
 	{"not strict, and nobody verified it", request{asks: ofAlice.asks, noLinks: true, root: true, attested: true}, func(*world, *answer.History) {}, "refused", "not in strict mode"},
+	{"an event that is not shown, and nobody verified it", request{asks: ofAlice.asks, noLinks: true, attested: true}, func(_ *world, h *answer.History) {
+		h.Index.Answers[0].List.Entries[1] = nil
+	}, "refused", "is not shown"},
 
 	{"a witness lacks", ofAlice, func(w *world, h *answer.History) {
 		h.Index.Checkpoint = w.log.Note(w.size, start, witness, verifier)

@@ -60,8 +60,12 @@ func (h *History) verify(t *policy.Trust, now time.Time) (*Verdict, error) {
 		return nil, err
 	}
 	v.Root = x.Root
-	if !v.Proven && !h.Index.Strict {
+	switch {
+	case v.Proven:
+	case !h.Index.Strict:
 		return nil, errors.New("no quorum of verifiers has cosigned, and the index proof is not in strict mode: its entries need not be in the log")
+	case !shown(h.Index):
+		return nil, errors.New("no quorum of verifiers has cosigned, and an entry is listed that is not shown: it need not belong into its list")
 	}
 	// 3. Nothing is missing, and nothing is there that the question does not ask for.
 	d, err := h.derive()
@@ -384,4 +388,14 @@ func beginning(p trie.Page, n int64) (trie.Head, error) {
 		return trie.Head{}, err
 	}
 	return trie.Head{N: n, Root: trie.Hash(root)}, nil
+}
+
+// shown reports whether each entry of the lists is given, so that it was held to its key.
+func shown(x *proof.Index) bool {
+	for _, a := range x.Answers {
+		if a.List != nil && (len(a.List.Entries) < len(a.List.Page.Postings) || slices.ContainsFunc(a.List.Entries, func(e []byte) bool { return e == nil })) {
+			return false
+		}
+	}
+	return true
 }

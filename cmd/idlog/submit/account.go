@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,7 @@ type account struct {
 	tickets  bool   // a ticket is all that was asked for
 	bar      *progress.Line
 	tally    tally
+	sample   sample
 }
 
 // tally counts what became of the events; worst is the error that the exit
@@ -46,6 +48,7 @@ type lined struct {
 
 func (a *account) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.receipts, "receipts", "", "folder to save each receipt in, as INDEX.idlog-disclosure beside what was sent, and each ticket until then")
+	f.BoolVar(&a.sample.all, "self-monitor", false, "hold the log's index to every receipt, not to one in a thousand: it must list each event")
 }
 
 func (a *account) begin() error {
@@ -85,6 +88,7 @@ func (a *account) tell(l lined, res client.Result) error {
 	}
 	r := res.Receipt
 	a.tally.logged++
+	a.sample.take(r)
 	if a.receipts != "" {
 		if err := a.save(r); err != nil {
 			return err
@@ -197,12 +201,22 @@ func rank(err error) int {
 	return 1
 }
 
-// finish sums up what was read and returns the error that the exit code is for.
-func (a *account) finish(read string) error {
-	t := a.tally
+// finish holds the index to what is left of the sample, sums up what was read, and returns the error that the exit code is for.
+func (a *account) finish(ctx context.Context, c *client.Client, read string) error {
+	a.holdIndex(ctx, c)
+	t, held := a.tally, a.sample.err
 	a.bar.Clear()
 	if !a.g.JSON {
 		fmt.Fprintf(a.g.Stderr, "idlog: %s: %d events logged, %d promised, %d refused\n", read, t.logged, t.promised, t.refused)
+		if a.sample.all {
+			a.g.Note("the log's index holds for %d of %d events", a.sample.held, t.logged)
+		}
+	}
+	if held != nil && rank(held) > rank(t.worst) {
+		return held
+	}
+	if held != nil {
+		a.g.Note("%v", held)
 	}
 	switch rank(t.worst) {
 	case 0:

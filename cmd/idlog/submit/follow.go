@@ -75,17 +75,18 @@ const maxFollowed = 5000
 
 func (a *account) follow(ctx context.Context, c *client.Client, tickets []*client.Ticket) error {
 	count := len(tickets)
-	ctx, cancel := a.g.Within(ctx)
+	following, cancel := a.g.Within(ctx)
 	defer cancel()
 	for len(tickets) > 0 {
 		some := tickets[:min(len(tickets), maxFollowed)]
 		tickets = tickets[len(some):]
 		a.bar.Say(fmt.Sprintf("%d promises are followed", len(some)+len(tickets)))
-		for i, r := range c.Follow(ctx, some) {
+		for i, r := range c.Follow(following, some) {
 			if err := a.tell(lined{event: some[i].Sent.Event}, r); err != nil {
 				return err
 			}
 		}
+		a.holdIndex(ctx, c)
 	}
-	return a.finish(fmt.Sprintf("%d tickets", count))
+	return a.finish(ctx, c, fmt.Sprintf("%d tickets", count))
 }
