@@ -49,17 +49,13 @@ func Monitor(s *session.Session, getenv func(string) string) *cobra.Command {
 		Use:   "monitor URL -p POLICY | monitor --list FILE",
 		Short: "Follow logs for months, and say what is wrong with them",
 		Example: `  idlog monitor https://log.example/id -p policy.tlog-policy
-  idlog monitor https://log.example/id -p policy.tlog-policy --once --json    # from cron
-  idlog monitor https://log.example/id -p policy.tlog-policy --index
+  idlog monitor https://log.example/id -p policy.tlog-policy --index --once --json    # from cron
   idlog monitor https://log.example/id -p policy.tlog-policy --receipts receipts --tickets ~/.local/state/idlog/tickets
   idlog monitor --list logs.txt --webhook https://hooks.example/idlog --webhook-secret hook.secret`,
 		Long: `Follow a log: every checkpoint continues those before, is cosigned and fresh; what the witnesses and the clients of
 this machine saw is the same; every entry, once, is a leaf of this log under announced keys, received when it says, and
-one event is one leaf.
-
-Beside who submits it holds the log to what was promised and shown: each ticket, up to its entry or, once witnesses saw the
-log after the deadline, to evidence of a broken promise; each receipt, that the log continues its checkpoint and that the
-entry is what was sent. New files are seen as they come, and none is touched.
+one event is one leaf. Beside who submits, each ticket becomes an entry in time, and each receipt is of this log and of what was
+sent. With --index each root of the index is what the entries give, from the first one on.
 
 Each finding is a line on standard output and, if there is one, a call of the webhook. What was checked is remembered
 only when it was written, and the webhook answered 2xx: a finding may come twice, under its id, and is never left out.
@@ -68,9 +64,6 @@ start refuses until --acknowledge says that somebody knows.
 
 It ends with 0 when it is told to, 3 after a contradiction, 75 if its own disk fails; with --once also with 1 if an entry
 broke a rule, 5 if nothing could be read or the webhook refused it, 7 if witnesses are lacking, and 8 if the newest checkpoint is too old.
-
-With --index it also computes the index of the log's entries, as whoever verifies it does, and a root leaf that says
-something else is a contradiction. The index is made from the first entry on, however late that begins.
 
 A list has a line for each log, the policy's file and the URL; lines that begin with # are passed over.`,
 		Args: cobra.MaximumNArgs(1),
