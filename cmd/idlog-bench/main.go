@@ -47,6 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	f.DurationVar(&b.window, "window", 3*time.Second, "how long each load lasts")
 	f.IntSliceVar(&b.unary, "callers", []int{1, 64, 1024}, "numbers of callers with one event a call; 0 is none")
 	f.IntSliceVar(&b.batches, "batches", []int{1, 8, 64}, "numbers of callers with 100 events a call; 0 is none")
+	f.BoolVar(&b.index, "index", false, "the servers keep the index, whose share the command pipeline measures")
 	f.StringSliceVar(&b.shapes, "shapes", []string{"fields", "raw", "enrolling"}, "shapes of event")
 	echo := &cobra.Command{
 		Use: "echo", Hidden: true, Args: cobra.NoArgs,
@@ -74,6 +75,7 @@ type bench struct {
 	runs                        int
 	window                      time.Duration
 	unary, batches              []int
+	index                       bool
 	shapes                      []string
 	out, progress               io.Writer
 }

@@ -34,7 +34,7 @@ func (b *bench) measure(ctx context.Context, s shape) (*ShapeReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	site, err := b.site(ctx, dir)
+	site, err := b.site(ctx, dir, b.index)
 	if err != nil {
 		return nil, err
 	}

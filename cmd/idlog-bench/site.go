@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,11 +23,12 @@ type site struct {
 	bench     *bench
 	dir, root string
 	policy    *policy.Policy
-	address   string // of the API, the same in each life of the server
+	address   string   // of the API, the same in each life of the server
+	args      []string // of each life of the server
 }
 
-// site starts the witnesses and makes a log that they cosign.
-func (b *bench) site(ctx context.Context, dir string) (*site, error) {
+// site starts the witnesses and makes a log that they cosign, with or without an index.
+func (b *bench) site(ctx context.Context, dir string, index bool) (*site, error) {
 	witness := filepath.Join(b.bin, "idlog-witness")
 	var lines []string
 	var running []*daemon
@@ -48,7 +50,8 @@ func (b *bench) site(ctx context.Context, dir string) (*site, error) {
 	if err := os.WriteFile(wanted, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		return nil, err
 	}
-	s := &site{bench: b, dir: dir, root: filepath.Join(dir, "log"), address: "127.0.0.1:0"}
+	s := &site{bench: b, dir: dir, root: filepath.Join(dir, "log"), address: "127.0.0.1:0",
+		args: []string{"--set", fmt.Sprintf("logs.0.index.enabled=%t", index)}}
 	if _, err := output(ctx, s.program(), "init", "--dir", s.root, "--family", "bench.example/id", "--source", benchSource+"=https://acme.example", "--witness-policy", wanted); err != nil {
 		return nil, err
 	}
@@ -77,7 +80,7 @@ func (s *site) program() string { return filepath.Join(s.bench.bin, "idlogd") }
 // serve starts the log's server.
 func (s *site) serve(ctx context.Context, name string, args ...string) (*daemon, error) {
 	d, err := start(ctx, s.dir, name, s.program(), append([]string{"serve", "--config", filepath.Join(s.root, "idlogd.yaml"),
-		"--listen-grpc", s.address, "--listen-http", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"}, args...)...)
+		"--listen-grpc", s.address, "--listen-http", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"}, slices.Concat(s.args, args)...)...)
 	if err != nil {
 		return nil, err
 	}

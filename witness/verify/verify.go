@@ -101,9 +101,10 @@ func (v *Verifier) Run(ctx context.Context) {
 	}
 	v.mu.Unlock()
 	<-ctx.Done()
-	v.mu.Lock() // after this SetLogs starts nothing
+	v.mu.Lock()
+	running := &v.running // ctx has ended, so once this is locked SetLogs starts nothing more
 	v.mu.Unlock()
-	v.running.Wait()
+	running.Wait()
 }
 
 // start is called with mu held.
