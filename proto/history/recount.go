@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"idlog/proto/trie"
 )
@@ -38,7 +37,11 @@ type step struct {
 
 func (r *recount) run() (keys int64, root Hash, err error) {
 	v := r.view
-	var pairs []pair
+	n := 0
+	for i := range r.entries {
+		n += len(r.entries[i].Keys)
+	}
+	pairs := make([]pair, 0, n)
 	for i := range r.entries {
 		for _, k := range r.entries[i].Keys {
 			pairs = append(pairs, pair{k, int32(i)})
@@ -47,7 +50,7 @@ func (r *recount) run() (keys int64, root Hash, err error) {
 	if len(pairs) == 0 {
 		return r.keys, v.state.MapRoot, nil
 	}
-	slices.SortFunc(pairs, comparePairs)
+	pairs = new(sorter).sort(pairs)
 	if r.cursor, err = v.snap.Scan([]byte{kindList}, []byte{kindList + 1}); err != nil {
 		return 0, Hash{}, err
 	}

@@ -16,8 +16,7 @@ import (
 type work struct {
 	cursor  Cursor // nil until a bucket is read
 	pairs   []pair
-	sorted  []pair  // what sort writes to, and changes with pairs
-	ends    []int32 // of the groups of sort
+	sorter  sorter
 	changes []change
 	was, is []row  // of one bucket
 	values  []byte // of these rows
@@ -39,6 +38,49 @@ func comparePairs(a, b pair) int {
 	return cmp.Or(bytes.Compare(a.key[8:], b.key[8:]), cmp.Compare(a.entry, b.entry))
 }
 
+// A sorter sorts pairs. Keys are hashes, so their first bits spread them evenly over as many groups as there are pairs, and a
+// group is sorted in no time, unless it is of a key that many entries have.
+type sorter struct {
+	spare []pair
+	ends  []int32 // of the groups
+}
+
+// sort returns the pairs, which are there in the order of their entries, sorted. It keeps the memory of those it was given.
+func (s *sorter) sort(pairs []pair) []pair {
+	n := len(pairs)
+	if n < 64 {
+		slices.SortFunc(pairs, comparePairs)
+		return pairs
+	}
+	shift := 64 - bits.Len(uint(n))
+	group := func(p *pair) uint64 { return binary.BigEndian.Uint64(p.key[:]) >> shift }
+	s.ends = slices.Grow(s.ends[:0], 1<<(64-shift))[:1<<(64-shift)]
+	clear(s.ends)
+	for i := range pairs {
+		s.ends[group(&pairs[i])]++
+	}
+	sum := int32(0)
+	for i, count := range s.ends {
+		s.ends[i] = sum
+		sum += count
+	}
+	sorted := slices.Grow(s.spare[:0], n)[:n]
+	for i := range pairs { // which keeps the order of entries within a group
+		g := group(&pairs[i])
+		sorted[s.ends[g]] = pairs[i]
+		s.ends[g]++
+	}
+	start := int32(0)
+	for _, end := range s.ends {
+		if g := sorted[start:end]; len(g) > 1 && slices.ContainsFunc(g[1:], func(p pair) bool { return p.key != g[0].key }) {
+			slices.SortFunc(g, comparePairs)
+		}
+		start = end
+	}
+	s.spare = pairs
+	return sorted
+}
+
 // A row is a key's row, and its twig's hash.
 type row struct {
 	key   Hash
@@ -56,7 +98,7 @@ func (w *work) run(entries []Entry, first int64, t *top, known *cache, snap Snap
 			w.pairs = append(w.pairs, pair{k, int32(i)})
 		}
 	}
-	w.sort()
+	w.pairs = w.sorter.sort(w.pairs)
 	defer func() {
 		if w.cursor != nil {
 			err = errors.Join(err, w.cursor.Close())
@@ -90,42 +132,6 @@ func (w *work) run(entries []Entry, first int64, t *top, known *cache, snap Snap
 		pairs = pairs[end:]
 	}
 	return w.changes, fresh, nil
-}
-
-// sort sorts the pairs, which are there by entry. Keys are hashes, so their first bits spread them evenly over as many groups
-// as there are pairs, and a group is sorted in no time, unless it is of a key that many entries have.
-func (w *work) sort() {
-	n := len(w.pairs)
-	shift := 64 - bits.Len(uint(n))
-	if n < 64 {
-		slices.SortFunc(w.pairs, comparePairs)
-		return
-	}
-	group := func(p *pair) uint64 { return binary.BigEndian.Uint64(p.key[:]) >> shift }
-	w.ends = slices.Grow(w.ends[:0], 1<<(64-shift))[:1<<(64-shift)]
-	clear(w.ends)
-	for i := range w.pairs {
-		w.ends[group(&w.pairs[i])]++
-	}
-	sum := int32(0)
-	for i, count := range w.ends {
-		w.ends[i] = sum
-		sum += count
-	}
-	w.sorted = slices.Grow(w.sorted[:0], n)[:n]
-	for i := range w.pairs { // which keeps the order of entries within a group
-		g := group(&w.pairs[i])
-		w.sorted[w.ends[g]] = w.pairs[i]
-		w.ends[g]++
-	}
-	w.pairs, w.sorted = w.sorted, w.pairs
-	start := int32(0)
-	for _, end := range w.ends {
-		if g := w.pairs[start:end]; len(g) > 1 && slices.ContainsFunc(g[1:], func(p pair) bool { return p.key != g[0].key }) {
-			slices.SortFunc(g, comparePairs)
-		}
-		start = end
-	}
 }
 
 // leaves adds the entries' leaf hashes to the batch.
