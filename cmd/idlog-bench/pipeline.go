@@ -47,6 +47,7 @@ type PipelineArm struct {
 	Events     int64
 	CPUPer100k float64 // seconds, until the index has caught up
 	Roots      float64 // root leaves that were logged
+	IndexBytes float64 // on disk, for an event
 	Ratio      float64 // to the first arm; Target is what it has to be at most, 0 for none
 	Target     float64
 }
@@ -92,6 +93,8 @@ type turned struct {
 	server  *daemon
 	conns   []grpc.ClientConnInterface
 	indexed bool
+	folder  string // of the index
+	held    int64  // bytes in it before the first turn
 	used    time.Duration
 }
 
@@ -163,7 +166,7 @@ func (b *pipelineBench) turned(ctx context.Context, i int, arm *PipelineArm) (*t
 	if err := v.close(); err != nil {
 		return nil, err
 	}
-	t := &turned{arm: arm, indexed: arms[i].index}
+	t := &turned{arm: arm, indexed: arms[i].index, folder: filepath.Join(site.root, "log", "index")}
 	var args []string
 	if b.profiles != "" {
 		args = []string{"--cpu-profile", filepath.Join(b.profiles, fmt.Sprintf("pipeline-%d.pprof", i))}
@@ -182,7 +185,10 @@ func (b *pipelineBench) turned(ctx context.Context, i int, arm *PipelineArm) (*t
 	if err := t.caughtUp(ctx); err != nil {
 		return nil, err
 	}
-	return t, nil
+	if t.indexed {
+		t.held, err = diskBytes(t.folder)
+	}
+	return t, err
 }
 
 // verified starts the log's server with a verifier of the index, which is a process of its own.
@@ -243,7 +249,12 @@ func (t *turned) end(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return t.server.stop()
+	if err := t.server.stop(); err != nil || !t.indexed {
+		return err
+	}
+	held, err := diskBytes(t.folder) // an orderly end has written all of it
+	t.arm.IndexBytes = float64(held-t.held) / float64(max(t.arm.Events, 1))
+	return err
 }
 
 // caughtUp waits until what is not covered by a root is the last root leaf.
@@ -292,14 +303,14 @@ func (r *PipelineReport) print(w io.Writer) error {
 	out := &printer{w: w}
 	out.f("`bin/idlog-bench pipeline` on %s: %d cores of %s, shared by servers, witnesses, verifier and client; kernel %s; %s; %s events/s offered to each server by turns, %d of %v each.\n",
 		r.Date.Format(time.DateOnly), r.Cores, r.CPU, r.Kernel, r.Go, thousands(r.Rate), r.Runs, r.Window)
-	out.f("\n| server | events | roots | CPU s/100k | ratio | target | met |\n|---|---|---|---|---|---|---|\n")
+	out.f("\n| server | events | roots | index bytes/event | CPU s/100k | ratio | target | met |\n|---|---|---|---|---|---|---|---|\n")
 	for _, a := range r.Arms {
 		target, met := "", ""
 		if a.Target > 0 {
 			target = fmt.Sprintf("at most %g", a.Target)
 			met = map[bool]string{true: "yes", false: "**no**"}[a.Ratio <= a.Target]
 		}
-		out.f("| %s | %d | %.0f | %.2f | %.2f | %s | %s |\n", a.Name, a.Events, a.Roots, a.CPUPer100k, a.Ratio, target, met)
+		out.f("| %s | %d | %.0f | %.0f | %.2f | %.2f | %s | %s |\n", a.Name, a.Events, a.Roots, a.IndexBytes, a.CPUPer100k, a.Ratio, target, met)
 	}
 	return out.err
 }

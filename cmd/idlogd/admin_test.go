@@ -50,8 +50,8 @@ func TestMonitoringIsTrue(t *testing.T) {
 	d := startDaemon(t, "dev", "--dir", dir)
 	d.get("/checkpoint")
 	d.admin("/livez")
-	d.waitFor(func() bool { // the samples are logged after the server is ready, and the receipt comes last
-		_, err := os.Stat(filepath.Join(dir, "receipt.idlog-disclosure"))
+	d.waitFor(func() bool { // the samples are logged after the server is ready, and the history comes last
+		_, err := os.Stat(filepath.Join(dir, "ada.idlog-history"))
 		return err == nil
 	})
 	_, metrics := d.admin("/metrics")
