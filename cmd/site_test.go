@@ -172,11 +172,11 @@ func (s *site) path(elem ...string) string { return filepath.Join(append([]strin
 func (s *site) idlogd() string             { return filepath.Join(s.bin, "idlogd") }
 
 // serve starts the log and waits until it accepts.
-func (s *site) serve() {
+func (s *site) serve(args ...string) {
 	s.t.Helper()
 	s.starts++
 	s.server = spawn(s.t, "idlogd", s.path(fmt.Sprintf("idlogd.%d.ready", s.starts)), s.idlogd(),
-		"serve", "--config", s.path("log", "idlogd.yaml"), "--listen-grpc", "127.0.0.1:0", "--listen-http", cmp.Or(s.listen, "127.0.0.1:0"))
+		append([]string{"serve", "--config", s.path("log", "idlogd.yaml"), "--listen-grpc", "127.0.0.1:0", "--listen-http", cmp.Or(s.listen, "127.0.0.1:0")}, args...)...)
 }
 
 // fetch reads what the log publishes over HTTP, by path.
