@@ -288,7 +288,7 @@ func ReadTrust(file string) (*policy.Trust, []byte, error) {
 	}
 	t, err := policy.ParseTrust(b)
 	if err != nil {
-		return nil, nil, program.WrongPolicy(file, 0, fmt.Errorf("reading the trust file: %w", err))
+		return nil, nil, program.WrongFile("trust file", file, 0, err)
 	}
 	return t, b, nil
 }

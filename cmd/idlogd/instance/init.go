@@ -204,7 +204,7 @@ func PolicyText(vkeys []string, witnesses string) (string, error) {
 	}
 	text.WriteString(witnesses)
 	if _, err := policy.Parse([]byte(text.String())); err != nil {
-		return "", program.WrongPolicy("the lines of the witnesses", len(vkeys), err)
+		return "", program.WrongFile("policy", "the lines of the witnesses", len(vkeys), err)
 	}
 	return text.String(), nil
 }

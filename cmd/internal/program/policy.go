@@ -13,19 +13,19 @@ import (
 func ParsePolicy(file string, b []byte) (*policy.Policy, error) {
 	p, err := policy.Parse(b)
 	if err != nil {
-		return nil, WrongPolicy(file, 0, err)
+		return nil, WrongFile("policy", file, 0, err)
 	}
 	return p, nil
 }
 
-// WrongPolicy makes an error of policy.Parse one of usage. Of what was parsed,
+// WrongFile makes an error of policy.Parse or policy.ParseTrust one of usage; what is the kind of file. Of what was parsed,
 // so many lines stood above those of the file.
-func WrongPolicy(file string, above int, err error) error {
-	exit := &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("reading the policy: %s: %w", file, err)}
+func WrongFile(what, file string, above int, err error) error {
+	exit := &serve.ExitError{Code: serve.CodeUsage, Err: fmt.Errorf("reading the %s: %s: %w", what, file, err)}
 	if wrong, ok := errors.AsType[*policy.SyntaxError](err); ok {
 		exit.Remedy = wrong.Remedy
 		if wrong.Line > above {
-			exit.Err = fmt.Errorf("reading the policy: %s:%d: %s", file, wrong.Line-above, wrong.Reason)
+			exit.Err = fmt.Errorf("reading the %s: %s:%d: %s", what, file, wrong.Line-above, wrong.Reason)
 		}
 	}
 	return exit
