@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	cacheBytes    = 64 << 20
-	memtableBytes = 32 << 20
+	cacheBytes    = 96 << 20
+	memtableBytes = 16 << 20
 )
 
 // Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open. It takes some
@@ -43,7 +43,7 @@ func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
 		},
 		FS:                    fs,
 		FormatMajorVersion:    pebble.FormatNewest,
-		L0CompactionThreshold: 2, // each seek looks into all that is not compacted
+		L0CompactionThreshold: 4, // each seek looks into what is not compacted, but to compact more often costs more
 		Logger:                logger{s},
 		MemTableSize:          memtable,
 		Merger:                pebble.DefaultMerger, // appends
@@ -135,10 +135,13 @@ func (s snapshot) Close() error { return s.s.Close() }
 type cursor struct{ it *pebble.Iterator }
 
 func (c cursor) Seek(key []byte) bool { return c.it.SeekGE(key) }
-func (c cursor) Next() bool           { return c.it.Next() }
-func (c cursor) Key() []byte          { return c.it.Key() }
-func (c cursor) Value() []byte        { return c.it.Value() }
-func (c cursor) Close() error         { return c.it.Close() }
+
+// Next is a short seek, because Pebble's Next goes through all that the next key's value has been since the memtable was new.
+func (c cursor) Next() bool { return c.it.NextPrefix() }
+
+func (c cursor) Key() []byte   { return c.it.Key() }
+func (c cursor) Value() []byte { return c.it.Value() }
+func (c cursor) Close() error  { return c.it.Close() }
 
 type batch struct {
 	s *store
