@@ -108,7 +108,7 @@ func judgeBadRoot(e *Evidence, p *policy.Policy) (Verdict, error) {
 			return Verdict{}, err
 		case at.tree.Origin != other.tree.Origin || root.Origin != at.tree.Origin || second.Origin != at.tree.Origin:
 			return Verdict{}, errors.New("the root leaves are of two logs")
-		case root.N == second.N && !sameRoot(root, second):
+		case root.N == second.N && !root.Agrees(second):
 			return guilty("entry %d is another root of the same %d entries", other.index, root.N)
 		case at.index < other.index && root.N > second.N:
 			return guilty("or that at entry %d is, which is later and speaks of fewer entries", other.index)
@@ -132,7 +132,7 @@ func judgeBadRoot(e *Evidence, p *policy.Policy) (Verdict, error) {
 			return Verdict{}, err
 		case own.Origin != root.Origin || own.N != root.N || root.Origin != at.tree.Origin:
 			return Verdict{}, errors.New("the two roots are not of the same entries")
-		case sameRoot(own, root):
+		case own.Agrees(root):
 			return Verdict{}, errors.New("the two roots are the same")
 		}
 		return Verdict{Accused: at.tree.Origin, Statement: fmt.Sprintf(
@@ -141,11 +141,6 @@ func judgeBadRoot(e *Evidence, p *policy.Policy) (Verdict, error) {
 			at.tree.Origin, at.index, root.N)}, nil
 	}
 	return Verdict{}, errParts
-}
-
-// sameRoot reports whether two roots of one size say the same of the entries.
-func sameRoot(a, b *leaf.Root) bool {
-	return a.LogRoot == b.LogRoot && a.Keys == b.Keys && a.MapRoot == b.MapRoot
 }
 
 func judgeOmission(e *Evidence, p *policy.Policy) (Verdict, error) {

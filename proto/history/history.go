@@ -60,6 +60,11 @@ type State struct {
 	MapRoot Hash
 }
 
+// Root returns the root leaf of the log of an origin that says so, without a time.
+func (s State) Root(origin string) *leaf.Root {
+	return &leaf.Root{Origin: origin, N: s.Size, LogRoot: s.LogRoot, MapFn: leaf.MapFn, Keys: s.Keys, MapRoot: s.MapRoot}
+}
+
 // An Entry is what the index needs to know of an entry of the log: its leaf hash, and the keys that MapFn gives for it.
 type Entry struct {
 	Leaf Hash

@@ -306,6 +306,11 @@ type Root struct {
 	Millis  int64 // since 1970
 }
 
+// Agrees reports whether two roots say the same of the entries [0, N), whenever they do.
+func (r *Root) Agrees(o *Root) bool {
+	return r.Origin == o.Origin && r.N == o.N && r.LogRoot == o.LogRoot && r.Keys == o.Keys && r.MapRoot == o.MapRoot
+}
+
 func compareCommits(a, b Commit) int {
 	if c := cmp.Compare(a.Field, b.Field); c != 0 {
 		return c

@@ -104,11 +104,7 @@ func (f *follower) look(ctx context.Context, n int64) (*leaf.Root, error) {
 		return nil, err
 	}
 	f.progressed()
-	return f.rootOf(s), nil
-}
-
-func (f *follower) rootOf(s history.State) *leaf.Root {
-	return &leaf.Root{Origin: f.origin, N: s.Size, LogRoot: s.LogRoot, MapFn: leaf.MapFn, Keys: s.Keys, MapRoot: s.MapRoot}
+	return s.Root(f.origin), nil
 }
 
 // An indexError is one of the index: it is opened again before it is used.

@@ -7,7 +7,6 @@ import (
 
 	"idlog/proto/checkpoint"
 	"idlog/proto/evidence"
-	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/tile"
 )
@@ -27,7 +26,7 @@ func (f *follower) judge(ctx context.Context, root *rootAt, entry []byte) error 
 		return f.refuse(ctx, root, entry, nil, "it speaks of %d entries", root.N)
 	case last != nil && root.N < last.N:
 		return f.refuse(ctx, root, entry, last, "it speaks of %d entries, and the root leaf before it of %d", root.N, last.N)
-	case last != nil && root.N == last.N && !equal(root.Root, last.Root):
+	case last != nil && root.N == last.N && !root.Agrees(last.Root):
 		return f.refuse(ctx, root, entry, last, "the root leaf before it, entry %d, names the same size, %d, with other hashes", last.at, root.N)
 	}
 	s, err := f.stateAt(ctx, root.N, f.v.rewind)
@@ -37,11 +36,11 @@ func (f *follower) judge(ctx context.Context, root *rootAt, entry []byte) error 
 	if err != nil {
 		return err
 	}
-	mine := f.rootOf(s)
+	mine := s.Root(f.origin)
 	switch {
 	case root.LogRoot != mine.LogRoot:
 		return f.refuse(ctx, root, entry, nil, "it names another root of the first %d entries than they have", root.N)
-	case equal(root.Root, mine):
+	case root.Agrees(mine):
 		r.last = root
 		return nil
 	case !r.doubted[root.N]:
@@ -50,11 +49,6 @@ func (f *follower) judge(ctx context.Context, root *rootAt, entry []byte) error 
 		return f.rebuild(root.N, fmt.Sprintf("the root leaf at %d is not what the index gives", root.at))
 	}
 	return f.refuse(ctx, root, entry, nil, "it names %d keys and the map root %x of size %d, and there are %d and %x", root.Keys, root.MapRoot[:8], root.N, mine.Keys, mine.MapRoot[:8])
-}
-
-// equal reports whether two root leaves of one size say the same of it.
-func equal(a, b *leaf.Root) bool {
-	return a.LogRoot == b.LogRoot && a.Keys == b.Keys && a.MapRoot == b.MapRoot
 }
 
 // refuse keeps the evidence against a root leaf, SPEC 2.9, and then remembers that
@@ -119,7 +113,7 @@ func (f *follower) evidence(ctx context.Context, root *rootAt, entry []byte, oth
 	if err != nil {
 		return nil, false, err
 	}
-	l, err := f.rootOf(s).Format()
+	l, err := s.Root(f.origin).Format()
 	if err != nil {
 		return nil, false, err
 	}

@@ -272,7 +272,7 @@ func (r *Room) compare(ctx context.Context, e Entry, read Read) (*False, error) 
 	switch {
 	case root.Origin != r.origin || root.N > e.Index:
 		return &False{Kind: Misplaced}, nil
-	case last != nil && (root.N < last.N || root.N == last.N && !same(root, last)):
+	case last != nil && (root.N < last.N || root.N == last.N && !root.Agrees(last)):
 		return &False{Kind: Contradicts, Earlier: r.at.lastAt}, nil
 	}
 	if r.engine.Size() > root.N {
@@ -282,7 +282,7 @@ func (r *Room) compare(ctx context.Context, e Entry, read Read) (*False, error) 
 		}
 	}
 	own, err := r.root(ctx, root.N, read)
-	if err != nil || same(root, own) {
+	if err != nil || root.Agrees(own) {
 		return nil, err
 	}
 	if r.at.bad < 0 {
@@ -291,7 +291,7 @@ func (r *Room) compare(ctx context.Context, e Entry, read Read) (*False, error) 
 		if err := r.renew(); err != nil {
 			return nil, &StoreError{err}
 		}
-		if own, err = r.root(ctx, root.N, read); err != nil || same(root, own) {
+		if own, err = r.root(ctx, root.N, read); err != nil || root.Agrees(own) {
 			return nil, err
 		}
 	}
@@ -299,11 +299,6 @@ func (r *Room) compare(ctx context.Context, e Entry, read Read) (*False, error) 
 		return &False{Kind: Entries}, nil
 	}
 	return &False{Kind: Index, Own: own}, nil
-}
-
-// same reports whether two root leaves of one size say the same of it.
-func same(a, b *leaf.Root) bool {
-	return a.LogRoot == b.LogRoot && a.Keys == b.Keys && a.MapRoot == b.MapRoot
 }
 
 // root returns the root leaf that the index would make of the first n entries.
@@ -319,8 +314,7 @@ func (r *Room) root(ctx context.Context, n int64, read Read) (*leaf.Root, error)
 	if err != nil {
 		return nil, err
 	}
-	s := r.engine.State()
-	return &leaf.Root{Origin: r.origin, N: s.Size, LogRoot: s.LogRoot, MapFn: leaf.MapFn, Keys: s.Keys, MapRoot: s.MapRoot}, nil
+	return r.engine.State().Root(r.origin), nil
 }
 
 // reach indexes the entries below n, which were followed. If we die here, the
