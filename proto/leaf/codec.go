@@ -60,22 +60,20 @@ func (c *codec) open(key string) []byte {
 		}
 		return nil
 	}
-	line, rest, ok := bytes.Cut(c.b, []byte("\n"))
-	if !ok {
+	end := bytes.IndexByte(c.b, '\n')
+	if end < 0 {
 		c.fail("line is missing or has no line feed")
 		return nil
 	}
+	line := c.b[:end]
 	if key != "" {
-		var found bool
-		if line, found = bytes.CutPrefix(line, []byte(key)); found {
-			line, found = bytes.CutPrefix(line, []byte(" "))
-		}
-		if !found {
+		if len(line) <= len(key) || string(line[:len(key)]) != key || line[len(key)] != ' ' {
 			c.fail("line does not begin with " + strconv.Quote(key))
 			return nil
 		}
+		line = line[len(key)+1:]
 	}
-	c.b = rest
+	c.b = c.b[end+1:]
 	return line
 }
 
@@ -264,6 +262,9 @@ func list[T any](c *codec, key string, items *[]T, least, most int, compare func
 	prefix := key + " "
 	for i := 0; c.err == nil && c.has(prefix, i < len(*items)); i++ {
 		if !c.writing {
+			if i == 0 {
+				*items = make([]T, 0, min(most, 8)) // most leaves have no more
+			}
 			var zero T
 			*items = append(*items, zero)
 		}
@@ -292,12 +293,15 @@ func (c *codec) putNum(v, least int64) {
 }
 
 func (c *codec) getNum(s string, least int64) int64 {
-	digits := s != "" && (s[0] != '0' || len(s) == 1)
+	// 19 digits are less than 2^64, so a number from 2^63 on is negative.
+	number := s != "" && len(s) <= 19 && (s[0] != '0' || len(s) == 1)
+	v := int64(0)
 	for i := range len(s) {
-		digits = digits && '0' <= s[i] && s[i] <= '9'
+		d := s[i] - '0'
+		number = number && d <= 9
+		v = 10*v + int64(d)
 	}
-	v, err := strconv.ParseInt(s, 10, 64)
-	if !digits || err != nil || v < least {
+	if !number || v < least {
 		c.fail("number is malformed or out of range")
 		return 0
 	}
