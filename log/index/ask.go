@@ -39,7 +39,7 @@ func (x *Index) ask(ctx context.Context, root *leaf.Root) (agreed bool, err erro
 		switch {
 		case a.err != nil:
 			x.cfg.Logger.Debug("a verifier of the index did not say what it has", "origin", x.cfg.Origin, "verifier", a.from.Name, "error", a.err.Error())
-		case *a.root == *root:
+		case a.root.Agrees(root):
 			agreed = true
 		default:
 			return false, x.fault(fmt.Sprintf("verifier %s has other roots of the first %d entries than the index", a.from.Name, root.N), a.leaf)
@@ -51,7 +51,7 @@ func (x *Index) ask(ctx context.Context, root *leaf.Root) (agreed bool, err erro
 // answer is what a verifier said.
 type answer struct {
 	from Verifier
-	root *leaf.Root // with the milliseconds 0
+	root *leaf.Root
 	leaf []byte
 	err  error
 }
@@ -67,7 +67,6 @@ func (x *Index) preview(ctx context.Context, v Verifier, n int64) answer {
 			if root == nil {
 				return answer{from: v, err: fmt.Errorf("asking for %s: what came is no root leaf", url)}
 			}
-			root.Millis = 0
 			return answer{from: v, root: root, leaf: b}
 		}
 		select {

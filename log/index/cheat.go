@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"idlog/proto/history"
+	"idlog/proto/history/pebblekv"
 	"idlog/proto/leaf"
 	"idlog/proto/mapfn"
 	"idlog/proto/tag"
@@ -69,10 +70,10 @@ func (*cheat) asks(v []Verifier) []Verifier {
 	return v
 }
 
-// another logs the true root leaf of the entries of which own is the false one, so
-// that there are two; the false one is answered by.
-func (c *cheat) another(ctx context.Context, x *Index, before *revision, own *leaf.Root) error {
-	if !does("index-two-roots") || c.denied != nil || c.list == nil || c.victim < before.state.Size {
+// another logs the true root leaf of the entries of which own is the false one, so that there are two; the false one is
+// answered by. The revision before had so many entries.
+func (c *cheat) another(ctx context.Context, x *Index, before int64, own *leaf.Root) error {
+	if !does("index-two-roots") || c.denied != nil || c.list == nil || c.victim < before {
 		return nil
 	}
 	p, err := x.cfg.Log.Await(ctx, own.N)
@@ -80,14 +81,26 @@ func (c *cheat) another(ctx context.Context, x *Index, before *revision, own *le
 		return err
 	}
 	var entries []history.Entry
-	for e, err := range x.reader(p).Entries(ctx, before.state.Size, own.N) {
+	for e, err := range x.reader(p).Entries(ctx, 0, own.N) {
 		if err != nil {
 			return err
 		}
 		entries = append(entries, history.Entry{Leaf: e.Hash, Keys: mapfn.OfEntry(e.Data)})
 	}
+	store, err := pebblekv.Memory()
+	if err != nil {
+		return err
+	}
+	honest, err := history.Open(store, history.Config{})
+	if err != nil {
+		return err
+	}
+	if err := honest.Append(entries); err != nil {
+		return err
+	}
 	real := *own
-	if real.Keys, real.MapRoot, err = before.view.Recount(entries); err != nil {
+	real.Keys, real.MapRoot = honest.State().Keys, honest.State().MapRoot
+	if err := honest.Close(); err != nil {
 		return err
 	}
 	real.Millis = time.Now().UnixMilli()

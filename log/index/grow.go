@@ -95,30 +95,31 @@ func (x *Index) grow(ctx context.Context, head ilog.Published, last bool) error 
 		case x.content <= size || last:
 			return nil
 		}
-		before, err := x.append(count)
-		if err == nil && len(x.stops) == 0 { // compare has looked
-			err = x.recount(ctx, before, x.base, head)
-		}
-		x.letGo(before)
-		if err != nil {
+		if err := x.append(count); err != nil {
 			return err
+		}
+		if len(x.stops) == 0 { // compare has looked
+			if err := x.recount(ctx, size, head); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// append indexes so many of the pending entries and returns the revision before, which the caller lets go.
-func (x *Index) append(count int64) (before *revision, err error) {
-	before = x.base
+// append indexes so many of the pending entries.
+func (x *Index) append(count int64) error {
 	began := time.Now()
 	if err := x.engine.Append(x.pending[:count]); errors.Is(err, history.ErrDamaged) {
-		return nil, fmt.Errorf("%w; remove %s and it is made again", err, x.cfg.Dir)
+		return fmt.Errorf("%w; remove %s and it is made again", err, x.cfg.Dir)
 	} else if err != nil {
-		return nil, fmt.Errorf("%w; a start goes on where it was", err)
+		return fmt.Errorf("%w; a start goes on where it was", err)
 	}
 	x.cfg.Metrics.append.Since(began)
 	x.pending = append(x.pending[:0], x.pending[count:]...)
+	before := x.base
 	x.setBase(x.revision())
-	return before, nil
+	x.letGo(before)
+	return nil
 }
 
 // compare holds the root leaves in the log whose N the index is at against its own state.
@@ -135,9 +136,7 @@ func (x *Index) compare() error {
 			x.stops = x.stops[1:]
 			continue
 		}
-		own := x.rootLeaf(x.base)
-		own.Millis = l.root.Millis
-		if *own != *l.root {
+		if !l.root.Agrees(x.base.state.Root(x.cfg.Origin)) {
 			return x.fault(fmt.Sprintf("entry %d of the log is a root leaf of %d entries with other roots than the index has", l.at, l.root.N), l.leaf)
 		}
 		x.rooted = l.root.N
@@ -146,24 +145,16 @@ func (x *Index) compare() error {
 	}
 }
 
-// rootLeaf returns what a revision says, without a time.
-func (x *Index) rootLeaf(r *revision) *leaf.Root {
-	return &leaf.Root{
-		Origin: x.cfg.Origin, N: r.state.Size, LogRoot: r.state.LogRoot, MapFn: leaf.MapFn, Keys: r.state.Keys, MapRoot: r.state.MapRoot,
-	}
-}
-
 // commit indexes all that is pending, so that the index is where the published log is, and has that logged.
 func (x *Index) commit(ctx context.Context, head ilog.Published) error {
-	before, err := x.append(int64(len(x.pending)))
-	if err != nil {
+	before := x.base.state.Size
+	if err := x.append(int64(len(x.pending))); err != nil {
 		return err
 	}
-	defer x.letGo(before)
-	root := x.rootLeaf(x.base)
+	root := x.base.state.Root(x.cfg.Origin)
 	agreed, err := x.ask(ctx, root)
 	if err == nil && !agreed {
-		err = x.recount(ctx, before, x.base, head)
+		err = x.recount(ctx, before, head)
 	}
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (e *faultError) Error() string { return e.reason }
 
 // fault says that the present revision and a root leaf, which may be nil, do not agree.
 func (x *Index) fault(reason string, other []byte) error {
-	return &faultError{reason: reason, own: x.rootLeaf(x.base), other: other}
+	return &faultError{reason: reason, own: x.base.state.Root(x.cfg.Origin), other: other}
 }
 
 // stopFile is where it stands that an index is stopped, and why.

@@ -108,7 +108,7 @@ func TestDamage(t *testing.T) {
 		// The recent indexes of a list are not in its head: they are found out by its pages.
 		inHead := kind == 'k' && !recentOnly(bad.value, row.value)
 		_, err := history.Open(s, history.Config{})
-		if (inHead || kind == 's') != errors.Is(err, history.ErrDamaged) {
+		if (inHead || kind == 's' || kind == 'r') != errors.Is(err, history.ErrDamaged) {
 			t.Errorf("opening it with a %c row that is damaged: %v", kind, err)
 		}
 		if inHead {
@@ -236,10 +236,33 @@ func FuzzChunkRow(f *testing.F) {
 }
 
 func FuzzStateRow(f *testing.F) {
-	seeds(f, 's')
-	f.Fuzz(func(t *testing.T, b []byte) {
-		same(t, b, history.StateRow)
-		sum := sha256.Sum256(b)
-		same(t, append(b, sum[:]...), history.StateRow)
+	for _, n := range []int{10, 64, 600} {
+		s, err := memoryOf(world(6, n))
+		if err != nil {
+			f.Fatal(err)
+		}
+		snap := s.Snapshot()
+		state, err := snap.Get([]byte("s"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		high, err := snap.Get([]byte("r"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(state, high)
+		if err := errors.Join(snap.Close(), s.Close()); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, state, high []byte) {
+		check := func(state []byte) {
+			if a, b, err := history.StateRows(state, high); err == nil && !(bytes.Equal(a, state) && bytes.Equal(b, high)) {
+				t.Errorf("%x and %x are read as %x and %x", state, high, a, b)
+			}
+		}
+		check(state)
+		sum := sha256.Sum256(slices.Concat(state, high))
+		check(slices.Concat(state, sum[:]))
 	})
 }

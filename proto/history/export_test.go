@@ -1,5 +1,7 @@
 package history
 
+import "math/rand/v2"
+
 // Kept returns how many nodes are kept for the open views of what is in memory now.
 func (x *Index) Kept() (n int) {
 	x.top.mu.Lock()
@@ -8,6 +10,17 @@ func (x *Index) Kept() (n int) {
 		n += len(u.old)
 	}
 	return n
+}
+
+// SpoilRow turns over a bit in a hash of a row that the last Append found, and returns what turns it back; nil if it found none.
+func (x *Index) SpoilRow(r *rand.Rand) (restore func()) {
+	if len(x.work.rows) == 0 {
+		return nil
+	}
+	value := x.work.rows[r.IntN(len(x.work.rows))].value
+	at, bit := 2+r.IntN(30), byte(1)<<r.IntN(8)
+	value[at] ^= bit
+	return func() { value[at] ^= bit }
 }
 
 // Codecs of rows, for the fuzz targets: each parses and formats again.
@@ -30,10 +43,11 @@ func ChunkRow(b []byte) (again []byte, err error) {
 	return again, err
 }
 
-func StateRow(b []byte) ([]byte, error) {
-	s, log, err := parseState(b)
+func StateRows(state, high []byte) ([]byte, []byte, error) {
+	r, err := parseRevision(state, high)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return formatState(s, log), nil
+	state, high = r.format()
+	return state, high, nil
 }

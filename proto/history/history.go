@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -75,14 +76,24 @@ type Entry struct {
 type Index struct {
 	store Store
 	auto  bool
-	state atomic.Pointer[State]
+	state atomic.Pointer[revision]
 
 	mu     sync.Mutex // held by an Append, and by View while it begins one
 	failed error      // why the Index cannot go on
-	log    tree       // of the entries
 	top    *top
-	cache  cache
 	work   work
+	before *revision // the one before the last Append; nil before it
+}
+
+// A revision is a State whose log root was not computed yet, and what it is computed from. It is not changed.
+type revision struct {
+	size, keys int64
+	mapRoot    Hash
+	log        tree // of the entries
+}
+
+func (r *revision) state() State {
+	return State{Size: r.size, LogRoot: r.log.root(), Keys: r.keys, MapRoot: r.mapRoot}
 }
 
 // Open opens the index in a store, or begins one in an empty store. It reads every key's row, about a second for a million,
@@ -102,23 +113,27 @@ func Open(s Store, c Config) (*Index, error) {
 func (x *Index) open(depth int) error {
 	snap := x.store.Snapshot()
 	defer snap.Close()
+	r := &revision{mapRoot: trie.Empty()}
 	b, err := snap.Get([]byte{kindState})
 	if err != nil {
 		return err
 	}
-	state := State{LogRoot: emptyLog(), MapRoot: trie.Empty()}
 	if b != nil {
-		if state, x.log, err = parseState(b); err != nil {
+		high, err := snap.Get([]byte{kindRange})
+		if err != nil {
+			return err
+		}
+		if r, err = parseRevision(b, high); err != nil {
 			return err
 		}
 	}
 	if x.auto {
-		depth = chooseDepth(state.Keys)
+		depth = chooseDepth(r.keys)
 	}
-	if x.top, err = build(snap, depth, state); err != nil {
+	if x.top, err = build(snap, depth, r); err != nil {
 		return err
 	}
-	x.state.Store(&state)
+	x.state.Store(r)
 	return nil
 }
 
@@ -126,10 +141,10 @@ func (x *Index) open(depth int) error {
 func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys))-1, 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
-func (x *Index) Size() int64 { return x.state.Load().Size }
+func (x *Index) Size() int64 { return x.state.Load().size }
 
 // State returns the present revision's.
-func (x *Index) State() State { return *x.state.Load() }
+func (x *Index) State() State { return x.state.Load().state() }
 
 // Close makes the index durable and closes the store. All views were closed. After it only State and Size may be called.
 func (x *Index) Close() error {
@@ -147,7 +162,7 @@ func (x *Index) Close() error {
 func (x *Index) Append(entries []Entry) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.failed == nil && len(entries) > 0 {
+	if x.failed == nil {
 		x.failed = x.append(entries)
 	}
 	if x.failed != nil {
@@ -157,90 +172,96 @@ func (x *Index) Append(entries []Entry) error {
 }
 
 func (x *Index) append(entries []Entry) error {
-	state := *x.state.Load()
+	x.before = x.state.Load()
 	snap := x.store.Snapshot()
 	defer snap.Close()
-	if x.auto && x.top.depth < autoDepth && state.Keys > 4<<x.top.depth {
-		t, err := build(snap, min(x.top.depth+3, autoDepth), state)
+	if x.auto && x.top.depth < autoDepth && x.before.keys > 4<<x.top.depth {
+		t, err := build(snap, min(x.top.depth+3, autoDepth), x.before)
 		if err != nil {
 			return err
 		}
-		x.top, x.cache = t, cache{} // views keep the top that they were taken from
+		x.top, x.work.cache = t, cache{} // views keep the top that they were taken from
 	}
 	batch := x.store.Batch()
-	changes, added, err := x.work.run(entries, state.Size, x.top, &x.cache, snap, batch)
-	if err != nil {
+	changes, added, err := x.work.run(entries, x.before.size, x.top, snap, batch)
+	if err != nil || len(entries) == 0 {
 		batch.Discard()
 		return err
 	}
+	r := &revision{x.before.size + int64(len(entries)), x.before.keys + added, x.before.mapRoot, slices.Clone(x.before.log)}
 	for i, e := range entries {
-		x.log = x.log.push(state.Size+int64(i), e.Leaf, nil)
+		r.log = r.log.push(x.before.size+int64(i), e.Leaf, nil)
 	}
-	state.Size += int64(len(entries))
-	state.LogRoot = x.log.root()
-	state.Keys += added
 	if changes = x.top.climb(changes); len(changes) > 0 {
-		state.MapRoot = changes[len(changes)-1].hash
+		r.mapRoot = changes[len(changes)-1].hash
 	}
-	batch.Put([]byte{kindState}, formatState(state, x.log))
+	state, high := r.format()
+	batch.Put([]byte{kindState}, state)
+	if r.size/leafSize > x.before.size/leafSize {
+		batch.Put([]byte{kindRange}, high)
+	}
 	// If we die here or in Commit, the next start is at the size before; after it, at either.
 	if err := batch.Commit(); err != nil {
 		return err
 	}
 	x.top.apply(changes)
 	x.work.changes = changes[:0]
-	x.state.Store(&state)
+	x.state.Store(r)
 	return nil
 }
 
-func emptyLog() Hash { return sha256.Sum256(nil) }
+const revisionForm = 2
 
-const stateForm = 1
-
-// formatState returns the row of the state: u8 1, uv size, uv keys, map root, compact range of the log, SHA-256 of all that.
-func formatState(s State, log tree) []byte {
-	b := []byte{stateForm}
-	b = binary.AppendUvarint(b, uint64(s.Size))
-	b = binary.AppendUvarint(b, uint64(s.Keys))
-	b = append(b, s.MapRoot[:]...)
-	for _, h := range log {
+// format returns the row of the state: u8 2, uv size, uv keys, map root, compact range of the entries that do not fill a row of
+// leaf hashes, SHA-256 of all that and of the row of the range; and this: the compact range of the other entries.
+func (r *revision) format() (state, high []byte) {
+	low := len(r.log) - bits.OnesCount64(uint64(r.size%leafSize))
+	high = make([]byte, 0, 32*low)
+	for _, h := range r.log[:low] {
+		high = append(high, h[:]...)
+	}
+	b := append(make([]byte, 0, 64+32*len(r.log)), revisionForm)
+	b = binary.AppendUvarint(b, uint64(r.size))
+	b = binary.AppendUvarint(b, uint64(r.keys))
+	b = append(b, r.mapRoot[:]...)
+	for _, h := range r.log[low:] {
 		b = append(b, h[:]...)
 	}
-	sum := sha256.Sum256(b)
-	return append(b, sum[:]...)
+	sum := sha256.Sum256(append(b, high...))
+	return append(b, sum[:]...), high
 }
 
-func parseState(b []byte) (State, tree, error) {
+func parseRevision(b, high []byte) (*revision, error) {
 	damaged := fmt.Errorf("%w: the row of its state", ErrDamaged)
 	if len(b) < 1+sha256.Size {
-		return State{}, nil, damaged
+		return nil, damaged
 	}
 	b, sum := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
-	if got := sha256.Sum256(b); !bytes.Equal(got[:], sum) {
-		return State{}, nil, damaged
+	if got := sha256.Sum256(slices.Concat(b, high)); !bytes.Equal(got[:], sum) {
+		return nil, damaged
 	}
-	if b[0] != stateForm {
-		return State{}, nil, fmt.Errorf("it has form %d, this program knows %d: delete it and index again", b[0], stateForm)
+	if b[0] != revisionForm {
+		return nil, fmt.Errorf("it has form %d, this program knows %d: delete it and index again", b[0], revisionForm)
 	}
-	var s State
+	r := new(revision)
 	var ok bool
-	if s.Size, b, ok = uvarint(b[1:]); !ok || s.Size < 1 {
-		return State{}, nil, damaged
+	if r.size, b, ok = uvarint(b[1:]); !ok || r.size < 1 {
+		return nil, damaged
 	}
-	if s.Keys, b, ok = uvarint(b); !ok || len(b) != 32*(1+bits.OnesCount64(uint64(s.Size))) {
-		return State{}, nil, damaged
+	count := bits.OnesCount64(uint64(r.size))
+	low := bits.OnesCount64(uint64(r.size % leafSize))
+	if r.keys, b, ok = uvarint(b); !ok || len(b) != 32*(1+low) || len(high) != 32*(count-low) {
+		return nil, damaged
 	}
-	s.MapRoot = Hash(b[:32])
-	var log tree
-	for b = b[32:]; len(b) > 0; b = b[32:] {
-		log = append(log, Hash(b[:32]))
+	r.mapRoot = Hash(b[:32])
+	for b = slices.Concat(high, b[32:]); len(b) > 0; b = b[32:] {
+		r.log = append(r.log, Hash(b[:32]))
 	}
-	s.LogRoot = log.root()
-	return s, log, nil
+	return r, nil
 }
 
 // build makes the top of the trie from the rows of all keys.
-func build(snap Snapshot, depth int, state State) (*top, error) {
+func build(snap Snapshot, depth int, r *revision) (*top, error) {
 	t := newTop(depth)
 	c, err := snap.Scan([]byte{kindList}, []byte{kindList + 1})
 	if err != nil {
@@ -273,10 +294,10 @@ func build(snap Snapshot, depth int, state State) (*top, error) {
 	for i := uint32(1)<<depth - 1; i > 0; i-- {
 		t.nodes[i] = join(bits.Len32(i)-1, t.nodes[2*i], t.nodes[2*i+1])
 	}
-	if keys == 0 && state.Keys == 0 && state.MapRoot == trie.Empty() {
+	if keys == 0 && r.keys == 0 && r.mapRoot == trie.Empty() {
 		return t, nil
 	}
-	if keys != state.Keys || t.nodes[1] != state.MapRoot {
+	if keys != r.keys || t.nodes[1] != r.mapRoot {
 		return nil, fmt.Errorf("%w: its rows are not those of its map root", ErrDamaged)
 	}
 	return t, nil

@@ -8,23 +8,33 @@ import (
 	"idlog/proto/trie"
 )
 
-// Recount computes what the entries after a view lead to, as a second computation beside Append's: how many keys there are
-// then, and the map root. It reads the rows from the view's snapshot again and believes nothing that is in memory, for it
-// computes the view's own root again from the same parts; if that is another than it was, the error is ErrDamaged.
-func (v *View) Recount(entries []Entry) (keys int64, root Hash, err error) {
-	r := recount{view: v, entries: entries, keys: v.state.Keys}
-	if keys, root, err = r.run(); err != nil {
-		return 0, Hash{}, fmt.Errorf("computing the index again: %w", err)
+// ErrDisagrees is in the errors of a Recount that comes to another revision than Append did. Nobody can tell which of the two
+// erred: what was appended is not to be believed, and not to be built upon.
+var ErrDisagrees = errors.New("a second computation has other roots")
+
+// Recount computes the last revision again, as a second computation beside Append's, from its entries, which the caller
+// has read again. It is nil if both come to the same. The rows as they were before are the one thing that both have in
+// common: they are believed because the map root of the revision before is computed from them once more. If that is not
+// what it was, the error is ErrDamaged. So the last revision is right if the one before was.
+func (x *Index) Recount(entries []Entry) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	after := x.state.Load()
+	if x.before == nil { // nothing was appended yet
+		x.before = after
 	}
-	return keys, root, nil
+	r := recount{entries: entries, first: x.before.size, keys: x.before.keys, buckets: x.work.buckets}
+	if err := r.run(x.top, x.before, after); err != nil {
+		return fmt.Errorf("computing the index again: %w", err)
+	}
+	return nil
 }
 
 type recount struct {
-	view    *View
 	entries []Entry
-	cursor  Cursor
+	first   int64 // index of the first entry
 	keys    int64
-	seek    []byte
+	buckets []bucket // that Append found, in ascending order
 	list    list
 	was, is []twig // of one bucket
 }
@@ -35,57 +45,44 @@ type step struct {
 	was, is Hash
 }
 
-func (r *recount) run() (keys int64, root Hash, err error) {
-	v := r.view
-	n := 0
-	for i := range r.entries {
-		n += len(r.entries[i].Keys)
-	}
-	pairs := make([]pair, 0, n)
-	for i := range r.entries {
-		for _, k := range r.entries[i].Keys {
-			pairs = append(pairs, pair{k, int32(i)})
-		}
-	}
-	if len(pairs) == 0 {
-		return r.keys, v.state.MapRoot, nil
-	}
-	pairs = new(sorter).sort(pairs)
-	if r.cursor, err = v.snap.Scan([]byte{kindList}, []byte{kindList + 1}); err != nil {
-		return 0, Hash{}, err
-	}
-	defer func() { err = errors.Join(err, r.cursor.Close()) }()
-	var steps []step
+func (r *recount) run(t *top, before, after *revision) error {
+	pairs := new(sorter).sort(pairsOf(r.entries, nil))
+	steps := make([]step, 0, len(r.buckets))
 	for len(pairs) > 0 {
-		node := v.top.bucket(&pairs[0].key)
-		end := 1
-		for end < len(pairs) && v.top.bucket(&pairs[end].key) == node {
-			end++
+		node, end := t.span(pairs)
+		if len(r.buckets) == 0 || r.buckets[0].node != node {
+			return fmt.Errorf("%w: it has keys among those from %x on", ErrDisagrees, t.first(node))
 		}
-		s, err := r.bucket(node, pairs[:end])
+		s, err := r.bucket(r.buckets[0], pairs[:end])
 		if err != nil {
-			return 0, Hash{}, err
+			return err
 		}
 		steps = append(steps, s)
-		pairs = pairs[end:]
+		pairs, r.buckets = pairs[end:], r.buckets[1:]
 	}
-	for depth := v.top.depth - 1; depth >= 0; depth-- {
-		steps = v.climb(steps, depth)
+	if len(r.buckets) > 0 {
+		return fmt.Errorf("%w: it has no keys among those from %x on", ErrDisagrees, t.first(r.buckets[0].node))
 	}
-	was := steps[0].was
-	if v.state.Keys == 0 {
-		was = trie.Empty()
+	was, is := before.mapRoot, before.mapRoot
+	if len(steps) > 0 {
+		for depth := t.depth - 1; depth >= 0; depth-- {
+			steps = t.ascend(steps, depth)
+		}
+		if was, is = steps[0].was, steps[0].is; before.keys == 0 {
+			was = trie.Empty()
+		}
 	}
-	if was != v.state.MapRoot {
-		return 0, Hash{}, fmt.Errorf("%w: the revision of %d entries no longer has its map root", ErrDamaged, v.state.Size)
+	switch size := before.size + int64(len(r.entries)); {
+	case was != before.mapRoot:
+		return fmt.Errorf("%w: the revision of %d entries no longer has its map root", ErrDamaged, before.size)
+	case size != after.size || r.keys != after.keys || is != after.mapRoot:
+		return fmt.Errorf("%w of the first %d entries, not %d: %d keys, map root %x", ErrDisagrees, size, after.size, r.keys, is)
 	}
-	return r.keys, steps[0].is, nil
+	return nil
 }
 
-// climb returns the nodes of a depth above steps, which are all that change of the depth below, in order.
-func (v *View) climb(steps []step, depth int) []step {
-	v.top.mu.RLock()
-	defer v.top.mu.RUnlock()
+// ascend returns the nodes of a depth above steps, which are all that changed of the depth below, in order.
+func (t *top) ascend(steps []step, depth int) []step {
 	above := steps[:0]
 	for i := 0; i < len(steps); i++ {
 		l := steps[i]
@@ -94,52 +91,31 @@ func (v *View) climb(steps []step, depth int) []step {
 			r = steps[i+1]
 			i++
 		} else {
-			other := v.top.node(v.undo, l.node^1)
+			other := t.nodes[l.node^1]
 			r = step{was: other, is: other}
 			if l.node&1 == 1 {
 				l, r = r, l
 			}
 		}
-		node := steps[i].node / 2
-		above = append(above, step{node, join(depth, l.was, r.was), join(depth, l.is, r.is)})
+		above = append(above, step{steps[i].node / 2, join(depth, l.was, r.was), join(depth, l.is, r.is)})
 	}
 	return above
 }
 
-// bare reports whether a bucket had no keys, which the view's root says as well.
-func (v *View) bare(node uint32) bool {
-	v.top.mu.RLock()
-	defer v.top.mu.RUnlock()
-	return v.top.node(v.undo, node) == Hash{}
-}
-
-// bucket reads the rows of a bucket and adds the pairs that fall in it.
-func (r *recount) bucket(node uint32, pairs []pair) (step, error) {
+// bucket adds the pairs that fall in a bucket to its rows.
+func (r *recount) bucket(b bucket, pairs []pair) (step, error) {
 	r.was, r.is = r.was[:0], r.is[:0]
-	ok := !r.view.bare(node)
-	if ok {
-		r.seek = listKey(r.seek, r.view.top.first(node))
-		ok = r.cursor.Seek(r.seek)
-	}
-	for ; ok; ok = r.cursor.Next() {
-		k := r.cursor.Key()
-		if len(k) != 33 {
-			return step{}, fmt.Errorf("%w: a row of %d bytes of key", ErrDamaged, len(k))
-		}
-		key := Hash(k[1:])
-		if r.view.top.bucket(&key) != node {
-			break
-		}
-		for len(pairs) > 0 && bytes.Compare(pairs[0].key[:], key[:]) < 0 {
+	for _, row := range b.rows {
+		for len(pairs) > 0 && bytes.Compare(pairs[0].key[:], row.key[:]) < 0 {
 			r.list.n, r.list.tree = 0, r.list.tree[:0]
 			pairs = r.add(pairs)
 		}
-		if err := r.list.parse(r.cursor.Value()); err != nil {
-			return step{}, fmt.Errorf("%w: the row of key %x", ErrDamaged, key)
+		if err := r.list.parse(row.value); err != nil {
+			return step{}, fmt.Errorf("%w: the row of key %x", ErrDamaged, row.key)
 		}
-		t := twig{key, trie.Leaf(key, r.list.head().Hash())}
+		t := twig{row.key, trie.Leaf(row.key, r.list.head().Hash())}
 		r.was = append(r.was, t)
-		if len(pairs) > 0 && pairs[0].key == key {
+		if len(pairs) > 0 && pairs[0].key == row.key {
 			r.keys-- // add counts it again
 			pairs = r.add(pairs)
 		} else {
@@ -150,7 +126,7 @@ func (r *recount) bucket(node uint32, pairs []pair) (step, error) {
 		r.list.n, r.list.tree = 0, r.list.tree[:0]
 		pairs = r.add(pairs)
 	}
-	s := step{node: node, is: root(r.is)}
+	s := step{node: b.node, is: root(r.is)}
 	if len(r.was) > 0 {
 		s.was = root(r.was)
 	}
@@ -162,7 +138,7 @@ func (r *recount) add(pairs []pair) []pair {
 	key := pairs[0].key
 	for last := int32(-1); len(pairs) > 0 && pairs[0].key == key; pairs = pairs[1:] {
 		if e := pairs[0].entry; e != last { // a key that an entry has twice counts once
-			p := trie.Posting{Index: r.view.state.Size + int64(e), Leaf: r.entries[e].Leaf}
+			p := trie.Posting{Index: r.first + int64(e), Leaf: r.entries[e].Leaf}
 			r.list.tree = r.list.tree.push(r.list.n, p.Hash(), nil)
 			r.list.n++
 			last = e

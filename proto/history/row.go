@@ -1,6 +1,7 @@
 package history
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"math/bits"
@@ -16,7 +17,8 @@ import (
 //	"c" key u32(c)       append  chunk c of a list: postings 256c to 256c+255, in groups of 32: root of the group's tree, its run
 //	"k" key              put     a list: uv n, roots of the perfect subtrees that make up the n postings, run of recent indexes
 //	"l" u64(l)           append  leaf hashes of the entries 64l to 64l+63
-//	"s"                  put     the state, see state.format
+//	"r"                  put     compact range of the entries whose leaf hashes fill their row
+//	"s"                  put     the state, see revision.format
 //	"t" key u8(v) u32(t) append  tile t of a list: roots of its perfect subtrees of 256^v postings, number 256t to 256t+255
 //
 // The recent indexes are those of the postings beyond the last whole group of 32; if there are none, that of the last.
@@ -24,6 +26,7 @@ const (
 	kindChunk = 'c'
 	kindList  = 'k'
 	kindLeaf  = 'l'
+	kindRange = 'r'
 	kindState = 's'
 	kindTile  = 't'
 )
@@ -69,8 +72,11 @@ func (t tree) push(n int64, h Hash, visit func(level int, h Hash)) tree {
 	}
 }
 
-// root returns the root of the tree; there is a leaf.
+// root returns the root of the tree.
 func (t tree) root() Hash {
+	if len(t) == 0 {
+		return sha256.Sum256(nil)
+	}
 	h := t[len(t)-1]
 	for i := len(t) - 2; i >= 0; i-- {
 		h = nodeHash(t[i], h)

@@ -22,7 +22,7 @@ type top struct {
 // An undo holds what nodes were before they were changed for the first time after its view was taken and before the next
 // one was. So the nodes of a view are those in its undo, else in the next one's, and so on, else in the top itself.
 type undo struct {
-	old        map[uint32]Hash
+	old        map[uint32]Hash // nil while nothing was changed
 	prev, next *undo
 }
 
@@ -90,6 +90,9 @@ func (t *top) apply(changes []change) {
 		for i := range some {
 			c := &some[i]
 			if t.newest != nil {
+				if t.newest.old == nil {
+					t.newest.old = make(map[uint32]Hash, len(some)+len(changes))
+				}
 				if _, ok := t.newest.old[c.node]; !ok {
 					t.newest.old[c.node] = t.nodes[c.node]
 				}
@@ -103,7 +106,7 @@ func (t *top) apply(changes []change) {
 func (t *top) open() *undo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	u := &undo{old: make(map[uint32]Hash), prev: t.newest}
+	u := &undo{prev: t.newest}
 	if u.prev != nil {
 		u.prev.next = u
 	}
@@ -116,6 +119,9 @@ func (t *top) close(u *undo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if u.prev != nil {
+		if u.prev.old == nil {
+			u.prev.old = u.old
+		}
 		for node, h := range u.old {
 			if _, ok := u.prev.old[node]; !ok {
 				u.prev.old[node] = h

@@ -25,7 +25,7 @@ type View struct {
 func (x *Index) View() *View {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return &View{state: *x.state.Load(), snap: x.store.Snapshot(), top: x.top, undo: x.top.open()}
+	return &View{state: x.State(), snap: x.store.Snapshot(), top: x.top, undo: x.top.open()}
 }
 
 // State returns the revision's.

@@ -14,15 +14,24 @@ import (
 
 // work is what an Append uses, kept from one to the next.
 type work struct {
+	cache   cache
 	cursor  Cursor // nil until a bucket is read
 	pairs   []pair
 	sorter  sorter
 	changes []change
-	was, is []row  // of one bucket
-	values  []byte // of these rows
+	buckets []bucket // in which the last Append's entries have keys, in ascending order
+	rows    []row    // of these buckets, as they were
+	is      []row    // of one bucket
+	values  []byte   // of all these rows
 	twigs   []twig
 	list    list
 	buffers buffers
+}
+
+// A bucket is what the rows of a bucket were.
+type bucket struct {
+	node uint32
+	rows []row
 }
 
 // A pair says that an entry stands under a key. They are sorted by key, then entry.
@@ -90,48 +99,62 @@ type row struct {
 
 // run adds the rows of the entries, the first of which has index first, to the batch. It returns the new roots of the
 // buckets in which they have keys, and how many keys are new.
-func (w *work) run(entries []Entry, first int64, t *top, known *cache, snap Snapshot, batch Batch) (changes []change, fresh int64, err error) {
+func (w *work) run(entries []Entry, first int64, t *top, snap Snapshot, batch Batch) (changes []change, fresh int64, err error) {
 	w.leaves(entries, first, batch)
-	w.pairs = w.pairs[:0]
-	for i := range entries {
-		for _, k := range entries[i].Keys {
-			w.pairs = append(w.pairs, pair{k, int32(i)})
-		}
-	}
-	w.pairs = w.sorter.sort(w.pairs)
+	w.pairs = w.sorter.sort(pairsOf(entries, w.pairs[:0]))
 	defer func() {
 		if w.cursor != nil {
 			err = errors.Join(err, w.cursor.Close())
 			w.cursor = nil
 		}
 	}()
-	w.changes = w.changes[:0]
+	w.changes, w.buckets, w.rows, w.values = w.changes[:0], w.buckets[:0], w.rows[:0], w.values[:0]
 	for pairs := w.pairs; len(pairs) > 0; {
-		node := t.bucket(&pairs[0].key)
-		end := 1
-		for end < len(pairs) && t.bucket(&pairs[end].key) == node {
-			end++
-		}
-		var again bool
-		w.values = w.values[:0]
-		if w.was, again = known.get(node, w.was[:0]); !again && t.nodes[node] != (Hash{}) {
+		node, end := t.span(pairs)
+		from := len(w.rows)
+		var known bool
+		if w.rows, known = w.cache.get(node, w.rows); !known && t.nodes[node] != (Hash{}) {
 			if err := w.read(t, node, snap); err != nil {
 				return nil, 0, err
 			}
 		}
-		was := len(w.was)
-		hits, err := w.merge(pairs[:end], entries, first, batch)
+		was := w.rows[from:]
+		hits, err := w.merge(was, pairs[:end], entries, first, batch)
 		if err != nil {
 			return nil, 0, err
 		}
-		fresh += int64(len(w.is) - was)
-		if again || hits > 0 { // a key that came twice comes again
-			known.put(node, w.is)
+		fresh += int64(len(w.is) - len(was))
+		if known || hits > 0 { // a key that came twice comes again
+			w.cache.put(node, w.is)
 		}
+		w.buckets = append(w.buckets, bucket{node, was})
 		w.changes = append(w.changes, change{node, w.root(w.is)})
 		pairs = pairs[end:]
 	}
 	return w.changes, fresh, nil
+}
+
+// pairsOf appends the pairs of entries, in their order.
+func pairsOf(entries []Entry, pairs []pair) []pair {
+	count := 0
+	for i := range entries {
+		count += len(entries[i].Keys)
+	}
+	pairs = slices.Grow(pairs, count)
+	for i := range entries {
+		for _, k := range entries[i].Keys {
+			pairs = append(pairs, pair{k, int32(i)})
+		}
+	}
+	return pairs
+}
+
+// span returns the bucket of the first pair, and how many are in it.
+func (t *top) span(pairs []pair) (node uint32, count int) {
+	node = t.bucket(&pairs[0].key)
+	for count = 1; count < len(pairs) && t.bucket(&pairs[count].key) == node; count++ {
+	}
+	return node, count
 }
 
 // leaves adds the entries' leaf hashes to the batch.
@@ -155,6 +178,7 @@ func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
 			return err
 		}
 	}
+	start := len(w.rows)
 	w.buffers.key = listKey(w.buffers.key, t.first(node))
 	for ok := w.cursor.Seek(w.buffers.key); ok; ok = w.cursor.Next() {
 		k := w.cursor.Key()
@@ -172,19 +196,18 @@ func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
 			return err
 		}
 		r.hash = trie.Leaf(key, w.list.head().Hash())
-		w.was = append(w.was, r)
+		w.rows = append(w.rows, r)
 	}
-	if len(w.was) == 0 || w.root(w.was) != t.nodes[node] {
+	if rows := w.rows[start:]; len(rows) == 0 || w.root(rows) != t.nodes[node] {
 		return fmt.Errorf("%w: the rows of the keys from %x on", ErrDamaged, t.first(node))
 	}
 	return nil
 }
 
-// merge makes the rows of a bucket out of those that were there, and the pairs that fall in it. It returns how many of
-// the keys of the pairs were there.
-func (w *work) merge(pairs []pair, entries []Entry, first int64, batch Batch) (hits int, err error) {
+// merge makes the rows of a bucket out of those that were there, which it leaves alone, and the pairs that fall in it. It
+// returns how many of the keys of the pairs were there.
+func (w *work) merge(was []row, pairs []pair, entries []Entry, first int64, batch Batch) (hits int, err error) {
 	w.is = w.is[:0]
-	was := w.was
 	for len(was) > 0 || len(pairs) > 0 {
 		order := -1 // of what was there and what comes
 		switch {
