@@ -43,7 +43,7 @@ var ErrDamaged = errors.New("the index is damaged")
 
 // Config says how an Index works. Nothing in it changes a root.
 type Config struct {
-	// Depth d keeps 2^d nodes of the trie in memory, 64 bytes each; at most 26. An Index is fast with 1 to 5 keys a node.
+	// Depth d keeps 2^d nodes of the trie in memory, 64 bytes each; at most 26. An Index is fast with up to 5 keys a node.
 	// 0 chooses by the number of keys, up to 21, and grows with it.
 	Depth int
 }
@@ -137,8 +137,8 @@ func (x *Index) open(depth int) error {
 	return nil
 }
 
-// chooseDepth gives a bucket one or two keys. At more than four the top grows.
-func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys))-1, 12), autoDepth) }
+// chooseDepth gives a bucket half a key to one, so that the rows beside a new key are few. At more the top grows.
+func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys)), 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
 func (x *Index) Size() int64 { return x.state.Load().size }
@@ -175,8 +175,8 @@ func (x *Index) append(entries []Entry) error {
 	x.before = x.state.Load()
 	snap := x.store.Snapshot()
 	defer snap.Close()
-	if x.auto && x.top.depth < autoDepth && x.before.keys > 4<<x.top.depth {
-		t, err := build(snap, min(x.top.depth+3, autoDepth), x.before)
+	if x.auto && x.top.depth < autoDepth && x.before.keys > 1<<x.top.depth {
+		t, err := build(snap, min(x.top.depth+2, autoDepth), x.before)
 		if err != nil {
 			return err
 		}
