@@ -161,7 +161,7 @@ func (b *indexBench) small(ctx context.Context) error {
 	for _, load := range []struct {
 		revision, events int
 		target           float64
-	}{{20_000, b.events, 40_000}, {2_000, b.events / 2, 0}, {500, b.events / 10, 10_000}, {100, b.events / 10, 10_000}, {10, b.events / 10, 10_000}, {1, b.events / 10, 10_000}} {
+	}{{500, b.events / 10, 10_000}, {100, b.events / 10, 10_000}, {10, b.events / 10, 10_000}, {1, b.events / 10, 10_000}, {2_000, b.events / 2, 0}, {20_000, b.events, 40_000}} {
 		rate, err := b.rate(ctx, fmt.Sprintf("small-%d", load.revision), x, g, load.revision, load.events)
 		if err != nil {
 			return err
@@ -280,6 +280,9 @@ func (b *indexBench) rate(ctx context.Context, name string, x *history.Index, g 
 func (b *indexBench) profile(name string) (stop func(), err error) {
 	if b.profiles == "" {
 		return func() {}, nil
+	}
+	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+		return nil, err
 	}
 	f, err := os.Create(filepath.Join(b.profiles, name+".pprof"))
 	if err != nil {

@@ -43,8 +43,8 @@ func (l load) due(start time.Time, caller, n int) time.Time {
 	return start.Add(time.Duration(calls * float64(l.Batch) / l.Rate * 1e9))
 }
 
-// answer is a call that is kept, to be verified in full once the clock has stopped.
-type answer struct {
+// reply is a call that is kept, to be verified in full once the clock has stopped.
+type reply struct {
 	sent     time.Time
 	received time.Time
 	events   []*eventv1.Event
@@ -57,7 +57,7 @@ type measured struct {
 	tickets   int64
 	elapsed   time.Duration
 	latencies []time.Duration
-	answers   []answer
+	answers   []reply
 }
 
 // sleepUntil reports false when ctx ends first.
@@ -74,7 +74,7 @@ func sleepUntil(ctx context.Context, at time.Time) bool {
 
 // drive runs a load against a connection. Each caller makes its events before its clock starts; glance is called with
 // each answer while timing and its error ends the run. Only events with a receipt count; tickets are told apart.
-func drive(ctx context.Context, conns []grpc.ClientConnInterface, source string, l load, s shape, seed uint64, keep bool, glance func(*answer) error) (*measured, error) {
+func drive(ctx context.Context, conns []grpc.ClientConnInterface, source string, l load, s shape, seed uint64, keep bool, glance func(*reply) error) (*measured, error) {
 	var mu sync.Mutex
 	var m measured
 	var events, tickets atomic.Int64
@@ -87,9 +87,9 @@ func drive(ctx context.Context, conns []grpc.ClientConnInterface, source string,
 			client := logv1.NewEventServiceClient(conns[c%len(conns)])
 			g := newGenerator(s, fmt.Sprintf("%x-%d", seed, c), seed+uint64(c))
 			var latencies []time.Duration
-			var answers []answer
+			var answers []reply
 			for n := 0; window.Err() == nil; n++ {
-				a := answer{events: make([]*eventv1.Event, l.Batch)}
+				a := reply{events: make([]*eventv1.Event, l.Batch)}
 				for i := range a.events {
 					a.events[i] = g.event()
 				}

@@ -47,6 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	f.DurationVar(&b.window, "window", 3*time.Second, "how long each load lasts")
 	f.IntSliceVar(&b.unary, "callers", []int{1, 64, 1024}, "numbers of callers with one event a call; 0 is none")
 	f.IntSliceVar(&b.batches, "batches", []int{1, 8, 64}, "numbers of callers with 100 events a call; 0 is none")
+	f.StringArrayVar(&b.settings, "set", nil, "a setting of the server, as idlogd's own --set; may be given again")
 	f.BoolVar(&b.index, "index", false, "the servers keep the index, whose share the command pipeline measures")
 	f.StringSliceVar(&b.shapes, "shapes", []string{"fields", "raw", "enrolling"}, "shapes of event")
 	echo := &cobra.Command{
@@ -72,6 +73,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // bench is one run of the program; its fields are the flags.
 type bench struct {
 	bin, dir, results, profiles string
+	settings                    []string // of idlogd
 	runs                        int
 	window                      time.Duration
 	unary, batches              []int
@@ -126,6 +128,11 @@ func (b *bench) folders() (remove func(), err error) {
 			return nil, err
 		}
 		b.bin = filepath.Dir(self)
+	}
+	if b.profiles != "" {
+		if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	if b.dir != "" {
 		return func() {}, nil

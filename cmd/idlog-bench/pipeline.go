@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,7 +21,11 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"idlog/client"
+	"idlog/client/trust"
 	"idlog/cmd/internal/serve"
+	"idlog/proto/answer"
+	"idlog/proto/policy"
 )
 
 // pipelineBench measures what the index costs the server: the same load to servers that differ in nothing else, by turns.
@@ -50,6 +56,10 @@ type PipelineArm struct {
 	IndexBytes float64 // on disk, for an event
 	Ratio      float64 // to the first arm; Target is what it has to be at most, 0 for none
 	Target     float64
+	// List is how long the longest list of the index is, PageP50 and PageP99 how many milliseconds it takes a client to ask the
+	// running server for a page of 100 of it, and to verify the answer.
+	List             int64
+	PageP50, PageP99 Millis
 }
 
 // arms are the kinds of server. Where a verifier is configured it computes each root before it is logged, and the server
@@ -81,6 +91,7 @@ func pipelineCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringVar(&b.dir, "dir", "", "folder to work in, on the disk to be measured; a temporary one unless given")
 	f.StringVar(&b.results, "out", "", "results file, JSON")
 	f.StringVar(&b.profiles, "profiles", "", "folder to keep the servers' CPU profiles in, for go tool pprof")
+	f.StringArrayVar(&b.settings, "set", nil, "a setting of every server, as idlogd's own --set; may be given again")
 	f.IntVar(&b.runs, "runs", 5, "how many turns each server gets")
 	f.DurationVar(&b.window, "window", 4*time.Second, "how long a turn lasts")
 	f.Float64Var(&b.rate, "rate", 8000, "events a second that are offered, in calls of 100; 0 is as many as are answered")
@@ -92,6 +103,7 @@ type turned struct {
 	arm     *PipelineArm
 	server  *daemon
 	conns   []grpc.ClientConnInterface
+	policy  *policy.Policy
 	indexed bool
 	folder  string // of the index
 	held    int64  // bytes in it before the first turn
@@ -166,7 +178,7 @@ func (b *pipelineBench) turned(ctx context.Context, i int, arm *PipelineArm) (*t
 	if err := v.close(); err != nil {
 		return nil, err
 	}
-	t := &turned{arm: arm, indexed: arms[i].index, folder: filepath.Join(site.root, "log", "index")}
+	t := &turned{arm: arm, policy: site.policy, indexed: arms[i].index, folder: filepath.Join(site.root, "log", "index")}
 	var args []string
 	if b.profiles != "" {
 		args = []string{"--cpu-profile", filepath.Join(b.profiles, fmt.Sprintf("pipeline-%d.pprof", i))}
@@ -248,6 +260,9 @@ func (t *turned) end(ctx context.Context) (err error) {
 		if t.arm.Roots, err = t.metric(ctx, "idlog_index_roots_total"); err != nil {
 			return err
 		}
+		if err := t.pages(ctx); err != nil {
+			return fmt.Errorf("asking for pages: %w", err)
+		}
 	}
 	if err := t.server.stop(); err != nil || !t.indexed {
 		return err
@@ -255,6 +270,41 @@ func (t *turned) end(ctx context.Context) (err error) {
 	held, err := diskBytes(t.folder) // an orderly end has written all of it
 	t.arm.IndexBytes = float64(held-t.held) / float64(max(t.arm.Events, 1))
 	return err
+}
+
+// pages asks for pages from all over the list of all events of the source, as a client does who has the policy alone: each
+// comes with its entries, and what proves these, the list and the index.
+func (t *turned) pages(ctx context.Context) error {
+	c, err := client.New(client.Config{Conn: t.conns[0], Policy: t.policy, State: trust.NewMemory()})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	random := rand.New(rand.NewPCG(3, 4))
+	var m measured
+	for n := range int64(201) {
+		q := client.Question{Asks: []answer.Ask{{Kind: answer.OfSource, Source: benchSource}}, Count: 100}
+		if n > 0 { // the first one says how long the list is
+			q.Start = random.Int64N(t.arm.List - q.Count)
+		}
+		start := time.Now()
+		h, err := c.History(ctx, q)
+		if err != nil {
+			return err
+		}
+		took := time.Since(start)
+		list := h.Verdict.Lists[0]
+		if got := int64(len(list.Page.Postings)); got != q.Count || list.Page.Start != q.Start {
+			return fmt.Errorf("asked for %d from number %d on, and got %d from %d on", q.Count, q.Start, got, list.Page.Start)
+		}
+		t.arm.List = list.Head.N
+		if n > 0 {
+			m.latencies = append(m.latencies, took)
+		}
+	}
+	slices.Sort(m.latencies)
+	t.arm.PageP50, t.arm.PageP99 = millis(m.at(0.5)), millis(m.at(0.99))
+	return nil
 }
 
 // caughtUp waits until what is not covered by a root is the last root leaf.
@@ -311,6 +361,12 @@ func (r *PipelineReport) print(w io.Writer) error {
 			met = map[bool]string{true: "yes", false: "**no**"}[a.Ratio <= a.Target]
 		}
 		out.f("| %s | %d | %.0f | %.0f | %.2f | %.2f | %s | %s |\n", a.Name, a.Events, a.Roots, a.IndexBytes, a.CPUPer100k, a.Ratio, target, met)
+	}
+	out.f("\n")
+	for _, a := range r.Arms {
+		if a.List > 0 {
+			out.f("%s: a page of 100 of a list of %s, asked of the running server and verified: p50 %.1f ms, p99 %.1f ms.\n", a.Name, thousands(float64(a.List)), a.PageP50, a.PageP99)
+		}
 	}
 	return out.err
 }

@@ -52,6 +52,9 @@ func (b *bench) site(ctx context.Context, dir string, index bool) (*site, error)
 	}
 	s := &site{bench: b, dir: dir, root: filepath.Join(dir, "log"), address: "127.0.0.1:0",
 		args: []string{"--set", fmt.Sprintf("logs.0.index.enabled=%t", index)}}
+	for _, setting := range b.settings {
+		s.args = append(s.args, "--set", setting)
+	}
 	if _, err := output(ctx, s.program(), "init", "--dir", s.root, "--family", "bench.example/id", "--source", benchSource+"=https://acme.example", "--witness-policy", wanted); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func newGlancer(p *policy.Policy) *glancer {
 	return &glancer{policy: p, seen: make(map[leaf.Hash]*policy.Verified)}
 }
 
-func (g *glancer) glance(a *answer) error {
+func (g *glancer) glance(a *reply) error {
 	checkpoints := make([]*policy.Verified, len(a.response.GetCheckpoints()))
 	for i, note := range a.response.GetCheckpoints() {
 		var err error
@@ -97,7 +97,7 @@ func newVerifier(conn grpc.ClientConnInterface, p *policy.Policy, source string)
 func (v *verifier) close() error { return v.client.Close() }
 
 // verifyAll checks every answer, after the clock has stopped, and returns how many receipts held and how long one took.
-func (v *verifier) verifyAll(ctx context.Context, answers []answer) (int64, time.Duration, error) {
+func (v *verifier) verifyAll(ctx context.Context, answers []reply) (int64, time.Duration, error) {
 	start := time.Now()
 	var held int64
 	for i := range answers {
@@ -110,7 +110,7 @@ func (v *verifier) verifyAll(ctx context.Context, answers []answer) (int64, time
 	return held, time.Since(start) / time.Duration(max(held, 1)), nil
 }
 
-func (v *verifier) verify(ctx context.Context, a *answer) (int64, error) {
+func (v *verifier) verify(ctx context.Context, a *reply) (int64, error) {
 	sent := client.Sent{Source: v.source, Events: a.events, At: a.sent, Answered: a.received}
 	results, err := v.client.CheckAnswer(ctx, sent, a.response)
 	if err != nil {
@@ -164,11 +164,11 @@ func coldReads(ctx context.Context, target string, p *policy.Policy) (*ReadRepor
 }
 
 // population enrols the persons that the events are about.
-func population(ctx context.Context, conn grpc.ClientConnInterface, source string) ([]answer, error) {
+func population(ctx context.Context, conn grpc.ClientConnInterface, source string) ([]reply, error) {
 	g := newGenerator(shape{}, "population", 1)
-	var answers []answer
+	var answers []reply
 	for first := 0; first < persons; first += 500 {
-		a := answer{sent: time.Now()}
+		a := reply{sent: time.Now()}
 		for i := first; i < first+500; i += 2 {
 			e := g.event()
 			e.Actor = person(personName(i))
