@@ -159,7 +159,7 @@ func Open(c Config) (*Index, error) {
 	}
 	store, err := pebblekv.Open(filepath.Join(c.Dir, "store"))
 	if err == nil {
-		if x.engine, err = history.Open(store, history.Config{}); err != nil {
+		if x.engine, err = history.Open(store, history.Config{Recount: true}); err != nil {
 			err = errors.Join(err, store.Close())
 		}
 	}

@@ -14,10 +14,16 @@ func (x *Index) Kept() (n int) {
 
 // SpoilRow turns over a bit in a hash of a row that the last Append found, and returns what turns it back; nil if it found none.
 func (x *Index) SpoilRow(r *rand.Rand) (restore func()) {
-	if len(x.work.rows) == 0 {
+	var values [][]byte
+	for b := x.work.found.rows; len(b) > 0; {
+		length, rest, _ := uvarint(b[32:])
+		values = append(values, rest[:length])
+		b = rest[length:]
+	}
+	if len(values) == 0 {
 		return nil
 	}
-	value := x.work.rows[r.IntN(len(x.work.rows))].value
+	value := values[r.IntN(len(values))]
 	at, bit := 2+r.IntN(30), byte(1)<<r.IntN(8)
 	value[at] ^= bit
 	return func() { value[at] ^= bit }

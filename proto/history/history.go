@@ -46,6 +46,9 @@ type Config struct {
 	// Depth d keeps 2^d nodes of the trie in memory, 64 bytes each; at most 26. An Index is fast with up to 5 keys a node.
 	// 0 chooses by the number of keys, up to 21, and grows with it.
 	Depth int
+	// Recount says that Recount will be called: what an Append found is kept in memory until the next, some 100 bytes for a key
+	// that it touches or that is near it.
+	Recount bool
 }
 
 const (
@@ -104,6 +107,9 @@ func Open(s Store, c Config) (*Index, error) {
 		return nil, fmt.Errorf("opening the index: depth %d is not 0 to %d", c.Depth, mostDepth)
 	}
 	x := &Index{store: s, auto: c.Depth == 0}
+	if c.Recount {
+		x.work.found = new(found)
+	}
 	if err := x.open(c.Depth); err != nil {
 		return nil, fmt.Errorf("opening the index: %w", err)
 	}

@@ -15,15 +15,18 @@ var ErrDisagrees = errors.New("a second computation has other roots")
 // Recount computes the last revision again, as a second computation beside Append's, from its entries, which the caller
 // has read again. It is nil if both come to the same. The rows as they were before are the one thing that both have in
 // common: they are believed because the map root of the revision before is computed from them once more. If that is not
-// what it was, the error is ErrDamaged. So the last revision is right if the one before was.
+// what it was, the error is ErrDamaged. So the last revision is right if the one before was. Config.Recount was set.
 func (x *Index) Recount(entries []Entry) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.work.found == nil {
+		return errors.New("computing the index again: Config.Recount was not set")
+	}
 	after := x.state.Load()
 	if x.before == nil { // nothing was appended yet
 		x.before = after
 	}
-	r := recount{entries: entries, first: x.before.size, keys: x.before.keys, buckets: x.work.buckets}
+	r := recount{entries: entries, first: x.before.size, keys: x.before.keys, found: *x.work.found}
 	if err := r.run(x.top, x.before, after); err != nil {
 		return fmt.Errorf("computing the index again: %w", err)
 	}
@@ -34,7 +37,8 @@ type recount struct {
 	entries []Entry
 	first   int64 // index of the first entry
 	keys    int64
-	buckets []bucket // that Append found, in ascending order
+	found   found // what is left of it
+	at      int   // where the rows of the next bucket begin
 	list    list
 	was, is []twig // of one bucket
 }
@@ -47,21 +51,21 @@ type step struct {
 
 func (r *recount) run(t *top, before, after *revision) error {
 	pairs := new(sorter).sort(pairsOf(r.entries, nil))
-	steps := make([]step, 0, len(r.buckets))
+	steps := make([]step, 0, len(r.found.buckets))
 	for len(pairs) > 0 {
 		node, end := t.span(pairs)
-		if len(r.buckets) == 0 || r.buckets[0].node != node {
+		if len(r.found.buckets) == 0 || r.found.buckets[0].node != node {
 			return fmt.Errorf("%w: it has keys among those from %x on", ErrDisagrees, t.first(node))
 		}
-		s, err := r.bucket(r.buckets[0], pairs[:end])
+		s, err := r.bucket(pairs[:end])
 		if err != nil {
 			return err
 		}
 		steps = append(steps, s)
-		pairs, r.buckets = pairs[end:], r.buckets[1:]
+		pairs = pairs[end:]
 	}
-	if len(r.buckets) > 0 {
-		return fmt.Errorf("%w: it has no keys among those from %x on", ErrDisagrees, t.first(r.buckets[0].node))
+	if len(r.found.buckets) > 0 {
+		return fmt.Errorf("%w: it has no keys among those from %x on", ErrDisagrees, t.first(r.found.buckets[0].node))
 	}
 	was, is := before.mapRoot, before.mapRoot
 	if len(steps) > 0 {
@@ -102,20 +106,31 @@ func (t *top) ascend(steps []step, depth int) []step {
 	return above
 }
 
-// bucket adds the pairs that fall in a bucket to its rows.
-func (r *recount) bucket(b bucket, pairs []pair) (step, error) {
+// bucket adds the pairs that fall in the next bucket to its rows.
+func (r *recount) bucket(pairs []pair) (step, error) {
 	r.was, r.is = r.was[:0], r.is[:0]
-	for _, row := range b.rows {
-		for len(pairs) > 0 && bytes.Compare(pairs[0].key[:], row.key[:]) < 0 {
+	b := r.found.buckets[0]
+	r.found.buckets = r.found.buckets[1:]
+	for rows := r.found.rows[r.at:b.end]; len(rows) > 0; {
+		if len(rows) < 32 {
+			return step{}, fmt.Errorf("%w: what was found of it", ErrDamaged)
+		}
+		key := Hash(rows[:32])
+		length, rest, ok := uvarint(rows[32:])
+		if !ok || length > int64(len(rest)) {
+			return step{}, fmt.Errorf("%w: the row of key %x", ErrDamaged, key)
+		}
+		rows = rest[length:]
+		for len(pairs) > 0 && bytes.Compare(pairs[0].key[:], key[:]) < 0 {
 			r.list.n, r.list.tree = 0, r.list.tree[:0]
 			pairs = r.add(pairs)
 		}
-		if err := r.list.parse(row.value); err != nil {
-			return step{}, fmt.Errorf("%w: the row of key %x", ErrDamaged, row.key)
+		if err := r.list.parse(rest[:length]); err != nil {
+			return step{}, fmt.Errorf("%w: the row of key %x", ErrDamaged, key)
 		}
-		t := twig{row.key, trie.Leaf(row.key, r.list.head().Hash())}
+		t := twig{key, trie.Leaf(key, r.list.head().Hash())}
 		r.was = append(r.was, t)
-		if len(pairs) > 0 && pairs[0].key == row.key {
+		if len(pairs) > 0 && pairs[0].key == key {
 			r.keys-- // add counts it again
 			pairs = r.add(pairs)
 		} else {
@@ -126,6 +141,7 @@ func (r *recount) bucket(b bucket, pairs []pair) (step, error) {
 		r.list.n, r.list.tree = 0, r.list.tree[:0]
 		pairs = r.add(pairs)
 	}
+	r.at = b.end
 	s := step{node: b.node, is: root(r.is)}
 	if len(r.was) > 0 {
 		s.was = root(r.was)

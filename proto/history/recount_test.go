@@ -14,7 +14,10 @@ import (
 func TestRecount(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	entries := world(7, 1500)
-	x := open(t, memory(t), 4)
+	x, err := history.Open(memory(t), history.Config{Depth: 4, Recount: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	closing(t, x)
 	spoilt := 0
 	for size := 0; size < len(entries); {

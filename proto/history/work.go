@@ -19,19 +19,33 @@ type work struct {
 	pairs   []pair
 	sorter  sorter
 	changes []change
-	buckets []bucket // in which the last Append's entries have keys, in ascending order
-	rows    []row    // of these buckets, as they were
-	is      []row    // of one bucket
-	values  []byte   // of all these rows
+	was, is []row  // of one bucket
+	values  []byte // of these rows
 	twigs   []twig
 	list    list
 	buffers buffers
+	found   *found // nil if nobody will ask for it
 }
 
-// A bucket is what the rows of a bucket were.
+// found is what the buckets were in which the last Append's entries have keys.
+type found struct {
+	buckets []bucket // in ascending order
+	rows    []byte   // of one after the other: key, uv length of the value, value
+}
+
+// A bucket is where its rows end, which begin where those of the one before end.
 type bucket struct {
 	node uint32
-	rows []row
+	end  int
+}
+
+func (f *found) add(node uint32, rows []row) {
+	for i := range rows {
+		f.rows = append(f.rows, rows[i].key[:]...)
+		f.rows = binary.AppendUvarint(f.rows, uint64(len(rows[i].value)))
+		f.rows = append(f.rows, rows[i].value...)
+	}
+	f.buckets = append(f.buckets, bucket{node, len(f.rows)})
 }
 
 // A pair says that an entry stands under a key. They are sorted by key, then entry.
@@ -108,26 +122,30 @@ func (w *work) run(entries []Entry, first int64, t *top, snap Snapshot, batch Ba
 			w.cursor = nil
 		}
 	}()
-	w.changes, w.buckets, w.rows, w.values = w.changes[:0], w.buckets[:0], w.rows[:0], w.values[:0]
+	w.changes = w.changes[:0]
+	if w.found != nil {
+		w.found.buckets, w.found.rows = w.found.buckets[:0], w.found.rows[:0]
+	}
 	for pairs := w.pairs; len(pairs) > 0; {
 		node, end := t.span(pairs)
-		from := len(w.rows)
+		w.values = w.values[:0]
 		var known bool
-		if w.rows, known = w.cache.get(node, w.rows); !known && t.nodes[node] != (Hash{}) {
+		if w.was, known = w.cache.get(node, w.was[:0]); !known && t.nodes[node] != (Hash{}) {
 			if err := w.read(t, node, snap); err != nil {
 				return nil, 0, err
 			}
 		}
-		was := w.rows[from:]
-		hits, err := w.merge(was, pairs[:end], entries, first, batch)
+		hits, err := w.merge(pairs[:end], entries, first, batch)
 		if err != nil {
 			return nil, 0, err
 		}
-		fresh += int64(len(w.is) - len(was))
+		fresh += int64(len(w.is) - len(w.was))
 		if known || hits > 0 { // a key that came twice comes again
 			w.cache.put(node, w.is)
 		}
-		w.buckets = append(w.buckets, bucket{node, was})
+		if w.found != nil {
+			w.found.add(node, w.was)
+		}
 		w.changes = append(w.changes, change{node, w.root(w.is)})
 		pairs = pairs[end:]
 	}
@@ -178,7 +196,6 @@ func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
 			return err
 		}
 	}
-	start := len(w.rows)
 	w.buffers.key = listKey(w.buffers.key, t.first(node))
 	for ok := w.cursor.Seek(w.buffers.key); ok; ok = w.cursor.Next() {
 		k := w.cursor.Key()
@@ -196,9 +213,9 @@ func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
 			return err
 		}
 		r.hash = trie.Leaf(key, w.list.head().Hash())
-		w.rows = append(w.rows, r)
+		w.was = append(w.was, r)
 	}
-	if rows := w.rows[start:]; len(rows) == 0 || w.root(rows) != t.nodes[node] {
+	if len(w.was) == 0 || w.root(w.was) != t.nodes[node] {
 		return fmt.Errorf("%w: the rows of the keys from %x on", ErrDamaged, t.first(node))
 	}
 	return nil
@@ -206,8 +223,9 @@ func (w *work) read(t *top, node uint32, snap Snapshot) (err error) {
 
 // merge makes the rows of a bucket out of those that were there, which it leaves alone, and the pairs that fall in it. It
 // returns how many of the keys of the pairs were there.
-func (w *work) merge(was []row, pairs []pair, entries []Entry, first int64, batch Batch) (hits int, err error) {
+func (w *work) merge(pairs []pair, entries []Entry, first int64, batch Batch) (hits int, err error) {
 	w.is = w.is[:0]
+	was := w.was
 	for len(was) > 0 || len(pairs) > 0 {
 		order := -1 // of what was there and what comes
 		switch {
