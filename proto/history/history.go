@@ -143,7 +143,7 @@ func (x *Index) open(depth int) error {
 	return nil
 }
 
-// chooseDepth gives a bucket half a key to one, so that the rows beside a new key are few. At more the top grows.
+// chooseDepth gives a bucket half a key to one, so that the rows beside a new key are few. At two the top grows.
 func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys)), 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
@@ -181,8 +181,8 @@ func (x *Index) append(entries []Entry) error {
 	x.before = x.state.Load()
 	snap := x.store.Snapshot()
 	defer snap.Close()
-	if x.auto && x.top.depth < autoDepth && x.before.keys > 1<<x.top.depth {
-		t, err := build(snap, min(x.top.depth+2, autoDepth), x.before)
+	if x.auto && x.top.depth < autoDepth && x.before.keys > 2<<x.top.depth {
+		t, err := build(snap, min(x.top.depth+3, autoDepth), x.before)
 		if err != nil {
 			return err
 		}

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	cacheBytes    = 96 << 20
-	memtableBytes = 16 << 20
+	cacheBytes    = 64 << 20
+	memtableBytes = 32 << 20 // less is not given back by malloc, which keeps what is below
 )
 
 // Open opens the store in a folder of its own, and makes it if it is not there. Nobody else may have it open. It takes some
@@ -43,7 +43,8 @@ func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
 		},
 		FS:                    fs,
 		FormatMajorVersion:    pebble.FormatNewest,
-		L0CompactionThreshold: 4, // each seek looks into what is not compacted, but to compact more often costs more
+		L0CompactionThreshold: 4,
+		LBaseMaxBytes:         512 << 20, // each seek looks into every level: below that there is one
 		Logger:                logger{s},
 		MemTableSize:          memtable,
 		Merger:                pebble.DefaultMerger, // appends
