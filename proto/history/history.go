@@ -182,7 +182,7 @@ func (x *Index) append(entries []Entry) error {
 	snap := x.store.Snapshot()
 	defer snap.Close()
 	if x.auto && x.top.depth < autoDepth && x.before.keys > 2<<x.top.depth {
-		t, err := build(snap, min(x.top.depth+3, autoDepth), x.before)
+		t, err := build(snap, min(x.top.depth+2, autoDepth), x.before)
 		if err != nil {
 			return err
 		}
