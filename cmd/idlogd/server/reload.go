@@ -24,6 +24,7 @@ import (
 type reloader struct {
 	*running
 	policies [][2]string // the texts of each log's policy and of its verifiers' that are in force
+	signals  chan os.Signal
 
 	done, failed prometheus.Counter
 	last         prometheus.Gauge
@@ -43,14 +44,19 @@ func (r *reloader) register(reg prometheus.Registerer) {
 	r.last.SetToCurrentTime()
 }
 
+// listen catches the signals for run. It comes before anybody is told that the server is ready: who then sends a signal that
+// is not caught ends the process.
+func (r *reloader) listen() (stop func()) {
+	r.signals = make(chan os.Signal, 1) // one is enough: a reload reads what is newest
+	signal.Notify(r.signals, syscall.SIGHUP, syscall.SIGUSR1)
+	return func() { signal.Stop(r.signals) }
+}
+
 // run reloads at each SIGHUP and turns debug lines on and off at each SIGUSR1, until ctx ends.
 func (r *reloader) run(ctx context.Context) error {
-	signals := make(chan os.Signal, 1) // one is enough: a reload reads what is newest
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
-	defer signal.Stop(signals)
 	for {
 		select {
-		case s := <-signals:
+		case s := <-r.signals:
 			if s == syscall.SIGUSR1 {
 				r.toggle()
 				continue

@@ -145,6 +145,9 @@ func (s *running) build() (err error) {
 func (s *running) run(ctx context.Context) error {
 	life, endLife := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLife()
+	if s.options.Reread != nil {
+		defer s.reloader.listen()()
+	}
 	all, life := errgroup.WithContext(life)
 	for _, in := range s.instances {
 		all.Go(func() error { return storage(in.Run(life)) })
