@@ -79,7 +79,8 @@ type Config struct {
 	Answering func() (ilog.Published, bool)
 	// Verifiers are asked before a root leaf is logged. Without one that answers, what changed is computed again here.
 	Verifiers []Verifier
-	// Patience is how long a verifier's answer is waited for; 0 means as long as Interval, in which what it has to read came.
+	// Patience is how long a verifier's answer is waited for; 0 means as long as Interval, in which what it has to read came,
+	// but a second at least.
 	Patience time.Duration
 	// HTTP asks verifiers; nil is a client of our own.
 	HTTP *http.Client
@@ -130,7 +131,7 @@ func Open(c Config) (*Index, error) {
 		c.Interval = time.Second
 	}
 	if c.Patience == 0 {
-		c.Patience = c.Interval
+		c.Patience = max(c.Interval, time.Second)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
