@@ -351,8 +351,12 @@ func (t *turned) metric(ctx context.Context, name string) (float64, error) {
 
 func (r *PipelineReport) print(w io.Writer) error {
 	out := &printer{w: w}
-	out.f("`bin/idlog-bench pipeline` on %s: %d cores of %s, shared by servers, witnesses, verifier and client; kernel %s; %s; %s events/s offered to each server by turns, %d of %v each.\n",
-		r.Date.Format(time.DateOnly), r.Cores, r.CPU, r.Kernel, r.Go, thousands(r.Rate), r.Runs, r.Window)
+	offered := thousands(r.Rate) + " events/s"
+	if r.Rate == 0 {
+		offered = "as many events as are answered"
+	}
+	out.f("`bin/idlog-bench pipeline` on %s: %d cores of %s, shared by servers, witnesses, verifier and client; kernel %s; %s; %s offered to each server by turns, %d of %v each.\n",
+		r.Date.Format(time.DateOnly), r.Cores, r.CPU, r.Kernel, r.Go, offered, r.Runs, r.Window)
 	out.f("\n| server | events | roots | index bytes/event | CPU s/100k | ratio | target | met |\n|---|---|---|---|---|---|---|---|\n")
 	for _, a := range r.Arms {
 		target, met := "", ""
