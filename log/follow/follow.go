@@ -37,21 +37,21 @@ func (b Batch) End() int64 { return b.Entries[len(b.Entries)-1].Index + 1 }
 func (b Batch) Whole() bool { return b.End() == b.Head.Size }
 
 // Batches yields the entries of the log of an origin from an index on, in order and without end, up to most at a time: all
-// that is published when the next batch is asked for, else what comes next. So who takes its time gets larger batches. An
-// error is the last that it yields: ctx's, those of Next, or a *tile.MismatchError if what is on disk is not what was
+// that is published when the next batch is asked for, else what comes next. So who takes its time gets larger batches. What takes
+// several is read to its end, which was published, before what came meanwhile: also who never catches up gets there now and then.
+// An error is the last that it yields: ctx's, those of Next, or a *tile.MismatchError if what is on disk is not what was
 // published.
 func Batches(ctx context.Context, l Log, origin string, from int64, most int) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		var reader *tile.Reader
 		var head ilog.Published
 		for {
-			newest, err := beyond(ctx, l, from)
-			if err != nil {
-				yield(Batch{}, fmt.Errorf("following %s: %w", origin, err))
-				return
-			}
-			if reader == nil || newest.Size != head.Size {
-				head = newest
+			if head.Size <= from {
+				var err error
+				if head, err = beyond(ctx, l, from); err != nil {
+					yield(Batch{}, fmt.Errorf("following %s: %w", origin, err))
+					return
+				}
 				reader = tile.NewReader(checkpoint.Checkpoint{Origin: origin, Size: head.Size, Root: head.Root}, l.Resource)
 			}
 			b := Batch{Head: head, Entries: make([]tile.Entry, 0, min(int64(most), head.Size-from))}

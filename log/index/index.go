@@ -45,7 +45,8 @@ import (
 	"idlog/proto/tile"
 )
 
-// most is how many entries are read, and mostly indexed, at a time. Tests change it.
+// most is how many entries are read at a time. Tests change it. Twice as many may wait for the end of what was published,
+// which is what a root leaf and a verifier can speak of; what is more is indexed, and computed again, on the way.
 var most = 32 << 10
 
 // Log is the log that is indexed, as *log.Log is.
@@ -246,10 +247,10 @@ func (x *Index) run(ctx context.Context) error {
 			}
 		}
 		x.note(b.Head.At)
-		if b.End() < x.due {
+		whole := b.Whole() && b.End() >= known
+		if b.End() < x.due || !whole && len(x.pending) <= 2*most {
 			continue // nothing grows before the last root leaf is seen
 		}
-		whole := b.Whole() && b.End() >= known
 		if err := x.grow(ctx, b.Head, whole); err != nil {
 			return err
 		}
