@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -112,18 +111,7 @@ func (b *indexBench) run(ctx context.Context) error {
 			return fmt.Errorf("measuring an index of %d keys: %w", b.keys, err)
 		}
 	}
-	if b.results != "" {
-		f, err := os.Create(b.results)
-		if err != nil {
-			return err
-		}
-		e := json.NewEncoder(f)
-		e.SetIndent("", "  ")
-		if err := errors.Join(e.Encode(&b.report), f.Close()); err != nil {
-			return fmt.Errorf("writing the results: %w", err)
-		}
-	}
-	return b.report.print(b.out)
+	return errors.Join(save(b.results, &b.report), b.report.print(b.out))
 }
 
 // small fills an index event by event, and measures what depends on how many come at once; then proofs, and a restart.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"idlog/cmd/internal/serve"
 )
@@ -39,15 +40,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&b.bin, "bin", "", "folder of idlogd and idlog-witness; that of idlog-bench unless given")
-	f.StringVar(&b.dir, "dir", "", "folder to work in, on the disk to be measured; a temporary one unless given")
-	f.StringVar(&b.results, "out", "", "results file, JSON")
-	f.StringVar(&b.profiles, "profiles", "", "folder to keep the servers' CPU profiles in, for go tool pprof")
+	b.flags(f)
 	f.IntVar(&b.runs, "runs", 3, "how often each load is given; the run in the middle is told")
 	f.DurationVar(&b.window, "window", 3*time.Second, "how long each load lasts")
 	f.IntSliceVar(&b.unary, "callers", []int{1, 64, 1024}, "numbers of callers with one event a call; 0 is none")
 	f.IntSliceVar(&b.batches, "batches", []int{1, 8, 64}, "numbers of callers with 100 events a call; 0 is none")
-	f.StringArrayVar(&b.settings, "set", nil, "a setting of the server, as idlogd's own --set; may be given again")
 	f.BoolVar(&b.index, "index", false, "the servers keep the index, whose share the command pipeline measures")
 	f.StringSliceVar(&b.shapes, "shapes", []string{"fields", "raw", "enrolling"}, "shapes of event")
 	echo := &cobra.Command{
@@ -82,6 +79,15 @@ type bench struct {
 	out, progress               io.Writer
 }
 
+// flags are those of every command that runs servers.
+func (b *bench) flags(f *pflag.FlagSet) {
+	f.StringVar(&b.bin, "bin", "", "folder of idlogd and idlog-witness; that of idlog-bench unless given")
+	f.StringVar(&b.dir, "dir", "", "folder to work in, on the disk to be measured; a temporary one unless given")
+	f.StringVar(&b.results, "out", "", "results file, JSON")
+	f.StringVar(&b.profiles, "profiles", "", "folder to keep the servers' CPU profiles in, for go tool pprof")
+	f.StringArrayVar(&b.settings, "set", nil, "a setting of every server, as idlogd's own --set; may be given again")
+}
+
 const (
 	benchSource = "bench"
 	witnesses   = 3
@@ -108,16 +114,7 @@ func (b *bench) run(ctx context.Context) error {
 		}
 		r.Shapes = append(r.Shapes, *line)
 	}
-	if b.results != "" {
-		f, err := os.Create(b.results)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(r.writeJSON(f), f.Close()); err != nil {
-			return fmt.Errorf("writing the results: %w", err)
-		}
-	}
-	return r.print(b.out)
+	return errors.Join(save(b.results, r), r.print(b.out))
 }
 
 // folders settles where the programs are and where to work, and returns what removes the latter if it was made for this run.

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -87,11 +86,7 @@ func pipelineCommand(stdout, stderr io.Writer) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&b.bin, "bin", "", "folder of idlogd and idlog-witness; that of idlog-bench unless given")
-	f.StringVar(&b.dir, "dir", "", "folder to work in, on the disk to be measured; a temporary one unless given")
-	f.StringVar(&b.results, "out", "", "results file, JSON")
-	f.StringVar(&b.profiles, "profiles", "", "folder to keep the servers' CPU profiles in, for go tool pprof")
-	f.StringArrayVar(&b.settings, "set", nil, "a setting of every server, as idlogd's own --set; may be given again")
+	b.flags(f)
 	f.IntVar(&b.runs, "runs", 5, "how many turns each server gets")
 	f.DurationVar(&b.window, "window", 4*time.Second, "how long a turn lasts")
 	f.Float64Var(&b.rate, "rate", 8000, "events a second that are offered, in calls of 100; 0 is as many as are answered")
@@ -145,18 +140,7 @@ func (b *pipelineBench) run(ctx context.Context) error {
 		}
 		t.arm.Ratio = share(t.arm.CPUPer100k, r.Arms[0].CPUPer100k)
 	}
-	if b.results != "" {
-		f, err := os.Create(b.results)
-		if err != nil {
-			return err
-		}
-		e := json.NewEncoder(f)
-		e.SetIndent("", "  ")
-		if err := errors.Join(e.Encode(r), f.Close()); err != nil {
-			return fmt.Errorf("writing the results: %w", err)
-		}
-	}
-	return r.print(b.out)
+	return errors.Join(save(b.results, r), r.print(b.out))
 }
 
 // turned starts one kind of server over a log of its own, whose persons are enrolled.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -84,10 +85,19 @@ func millis(d time.Duration) Millis { return Millis(float64(d) / 1e6) }
 
 func (m Millis) String() string { return fmt.Sprintf("%.1f", float64(m)) }
 
-func (r *Report) writeJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+// save writes a report to the results file, if one was asked for.
+func save(file string, report any) error {
+	if file == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(report, "", "  ")
+	if err == nil {
+		err = os.WriteFile(file, append(b, '\n'), 0o666)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the results: %w", err)
+	}
+	return nil
 }
 
 // print writes the report as Markdown: the targets first, then each shape.
