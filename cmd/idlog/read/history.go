@@ -217,5 +217,20 @@ func (h *histories) run(ctx context.Context, s *session.Session, c *client.Clien
 	if err := s.History(a.Verdict, sum); err != nil {
 		return err
 	}
+	if err := h.within(a.Verdict); err != nil {
+		return err
+	}
 	return report.Accept(a.Verdict, h.page != "", h.attested)
+}
+
+// within refuses a page that begins where all lists have ended. The answer proves where that is.
+func (h *histories) within(v *answer.Verdict) error {
+	longest := int64(0)
+	for _, l := range v.Lists {
+		longest = max(longest, l.Head.N)
+	}
+	if h.q.Start == 0 || h.q.Start < longest {
+		return nil
+	}
+	return &serve.ExitError{Code: serve.CodeNotFound, Err: fmt.Errorf("--page begins at number %d, counted from 0, and the longest list has %d", h.q.Start, longest), Remedy: "a page that begins before the end"}
 }
