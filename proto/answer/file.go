@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"idlog/proto/checkpoint"
+	"idlog/proto/internal/lines"
 	"idlog/proto/leaf"
 	"idlog/proto/proof"
 	"idlog/proto/seal"
@@ -117,135 +118,49 @@ func (a Ask) text() (string, error) {
 	return "", fmt.Errorf("%q is no kind of ask", a.Kind)
 }
 
-// scanner reads lines of words, and parts. After the first error it is at its end.
-type scanner struct {
-	rest  []byte
-	no    int      // of the line, from 1
-	words []string // of the line; nil at the end
-	err   error
-}
-
-func (s *scanner) fail(format string, args ...any) {
-	if s.err == nil {
-		s.err = fmt.Errorf("line %d: %w", s.no, fmt.Errorf(format, args...))
-	}
-	s.words = nil
-}
-
-// next goes to the next line.
-func (s *scanner) next() {
-	s.words = nil
-	if s.err != nil || len(s.rest) == 0 {
-		return
-	}
-	s.no++
-	line, rest, ok := bytes.Cut(s.rest, []byte("\n"))
-	if !ok {
-		s.fail("no line feed at its end")
-		return
-	}
-	s.rest, s.words = rest, strings.Split(string(line), " ")
-}
-
-// at reports whether the line begins with a word.
-func (s *scanner) at(word string) bool { return len(s.words) > 0 && s.words[0] == word }
-
-// take fails unless the line is of that word and so many others. It leaves only the others.
-func (s *scanner) take(word string, others int) bool {
-	if s.err != nil {
-		return false
-	}
-	if !s.at(word) || len(s.words) != 1+others {
-		s.fail("not a line %q of %d values", word, others)
-		return false
-	}
-	s.words = s.words[1:]
-	return true
-}
-
-// The values below are of a line that take has accepted. After an error they are zero.
-
-func (s *scanner) word(i int) string {
-	if s.err != nil {
-		return ""
-	}
-	return s.words[i]
-}
-
-func (s *scanner) num(i int) int64 {
-	if s.err != nil {
-		return 0
-	}
-	n, err := checkpoint.ParseSize(s.words[i])
-	if err != nil {
-		s.fail("%w", err)
-	}
-	return n
-}
+// scanner reads the lines and parts of a history. The values below are of a line that was taken; after an error they are zero.
+type scanner struct{ lines.Scanner }
 
 func (s *scanner) field(i int) uint16 {
-	n := s.num(i)
-	if s.err == nil && (n < 1 || n > maxField) {
-		s.fail("field %d is not within 1 and %d", n, maxField)
+	n := s.Num(i)
+	if s.Err == nil && (n < 1 || n > maxField) {
+		s.Fail("field %d is not within 1 and %d", n, maxField)
 	}
 	return uint16(n)
 }
 
 func (s *scanner) epoch(i int) int64 {
-	n := s.num(i)
-	if s.err == nil && n < 1 {
-		s.fail("epoch 0")
+	n := s.Num(i)
+	if s.Err == nil && n < 1 {
+		s.Fail("epoch 0")
 	}
 	return n
 }
 
-func (s *scanner) hash(i int) (h [32]byte) {
-	if s.err != nil {
-		return h
-	}
-	h, err := checkpoint.ParseHash(s.words[i])
-	if err != nil {
-		s.fail("%w", err)
-	}
-	return h
-}
-
-func (s *scanner) bytes(i, least, most int) []byte {
-	if s.err != nil {
-		return nil
-	}
-	b, err := base64.StdEncoding.Strict().DecodeString(s.words[i])
-	if err != nil || b64(b) != s.words[i] || len(b) < least || len(b) > most {
-		s.fail("not the base64 of %d to %d bytes", least, most)
-		return nil
-	}
-	return b
-}
-
 func (s *scanner) value(i, least int) string {
-	v := s.bytes(i, least, maxValue)
-	if s.err == nil && !utf8.Valid(v) {
-		s.fail("not UTF-8")
+	v := s.Bytes(i, least, maxValue)
+	if s.Err == nil && !utf8.Valid(v) {
+		s.Fail("not UTF-8")
 	}
 	return string(v)
 }
 
 func (s *scanner) identifier(i int) subject.Identifier {
-	b := s.bytes(i, 1, subject.MaxIdentifier)
-	if s.err != nil {
+	b := s.Bytes(i, 1, subject.MaxIdentifier)
+	if s.Err != nil {
 		return subject.Identifier{}
 	}
 	id, err := subject.ParseIdentifier(b)
 	if err != nil {
-		s.fail("%w", err)
+		s.Fail("%w", err)
 	}
 	return id
 }
 
 func (s *scanner) source(i int) string {
-	name := s.word(i)
-	if s.err == nil && !leaf.ValidSource(name) {
-		s.fail("%.64q is not the name of a source", name)
+	name := s.Word(i)
+	if s.Err == nil && !leaf.ValidSource(name) {
+		s.Fail("%.64q is not the name of a source", name)
 	}
 	return name
 }
@@ -254,70 +169,70 @@ func parse(b []byte) (*History, error) {
 	if len(b) > MaxFile {
 		return nil, fmt.Errorf("more than %d bytes", MaxFile)
 	}
-	s := &scanner{rest: b}
+	s := &scanner{lines.Scanner{Rest: b}}
 	h := &History{}
-	s.next()
-	s.take(header, 0)
-	s.next()
-	if s.take("log", 1) {
-		if h.Log = s.words[0]; !leaf.ValidName(h.Log) {
-			s.fail("%.128q is not the name of a log", h.Log)
+	s.Next()
+	s.Take(header, 0)
+	s.Next()
+	if s.Take("log", 1) {
+		if h.Log = s.Words[0]; !leaf.ValidName(h.Log) {
+			s.Fail("%.128q is not the name of a log", h.Log)
 		}
 	}
-	s.next()
+	s.Next()
 	s.question(h)
 	s.evidence(h)
 	s.parts(h)
-	if s.err != nil {
-		return nil, s.err
+	if s.Err != nil {
+		return nil, s.Err
 	}
 	return h, nil
 }
 
 func (s *scanner) question(h *History) {
-	for len(h.Asks) == 0 || s.at("ask") {
+	for len(h.Asks) == 0 || s.At("ask") {
 		a := s.ask()
 		if len(h.Asks) == MaxAsks {
-			s.fail("more than %d asks", MaxAsks)
+			s.Fail("more than %d asks", MaxAsks)
 		}
 		if slices.Contains(h.Asks, a) {
-			s.fail("asks twice for the same")
+			s.Fail("asks twice for the same")
 		}
-		if s.err != nil {
+		if s.Err != nil {
 			return
 		}
 		h.Asks = append(h.Asks, a)
-		s.next()
+		s.Next()
 	}
-	if s.at("window") && s.take("window", 2) {
-		if h.Window = (&Window{s.num(0), s.num(1)}); h.Window.From >= h.Window.To {
-			s.fail("a window of no entries")
+	if s.At("window") && s.Take("window", 2) {
+		if h.Window = (&Window{s.Num(0), s.Num(1)}); h.Window.From >= h.Window.To {
+			s.Fail("a window of no entries")
 		}
-		s.next()
+		s.Next()
 	}
-	if s.at("links") && s.take("links", 1) {
-		if s.words[0] != "none" {
-			s.fail("links are none, or there is no such line")
+	if s.At("links") && s.Take("links", 1) {
+		if s.Words[0] != "none" {
+			s.Fail("links are none, or there is no such line")
 		}
 		h.NoLinks = true
-		s.next()
+		s.Next()
 	}
 }
 
 func (s *scanner) ask() (a Ask) {
-	if s.err == nil && (!s.at("ask") || len(s.words) < 3) {
-		s.fail("not a line \"ask\" of a kind and a value")
+	if s.Err == nil && (!s.At("ask") || len(s.Words) < 3) {
+		s.Fail("not a line \"ask\" of a kind and a value")
 	}
-	if s.err != nil {
+	if s.Err != nil {
 		return a
 	}
-	a.Kind = Kind(s.words[1])
-	s.words = s.words[1:]
+	a.Kind = Kind(s.Words[1])
+	s.Words = s.Words[1:]
 	others := 1
 	if a.Kind == OfTarget || a.Kind == OfTag {
 		others = 2
 	}
-	if !s.take(string(a.Kind), others) {
+	if !s.Take(string(a.Kind), others) {
 		return a
 	}
 	switch a.Kind {
@@ -328,17 +243,17 @@ func (s *scanner) ask() (a Ask) {
 	case OfEvent, OfSession:
 		a.Value = s.value(0, 1)
 	case OfClass:
-		a.Value = strconv.FormatInt(s.num(0), 10)
+		a.Value = strconv.FormatInt(s.Num(0), 10)
 	case OfTarget:
 		kind, id := s.value(0, 0), s.value(1, 1)
 		if strings.Contains(kind, "\x00") {
-			s.fail("a zero byte in the type of a target")
+			s.Fail("a zero byte in the type of a target")
 		}
 		a.Value = kind + "\x00" + id
 	case OfTag:
-		a.Tag = leaf.Tag{Field: s.field(0), Value: s.hash(1)}
+		a.Tag = leaf.Tag{Field: s.field(0), Value: s.Hash(1)}
 	default:
-		s.fail("%.32q is no kind of ask", a.Kind)
+		s.Fail("%.32q is no kind of ask", a.Kind)
 	}
 	return a
 }
@@ -347,7 +262,7 @@ func (s *scanner) evidence(h *History) {
 	lines := 0
 	count := func() {
 		if lines++; lines > MaxEvidence {
-			s.fail("more than %d lines of evidence", MaxEvidence)
+			s.Fail("more than %d lines of evidence", MaxEvidence)
 		}
 	}
 	type name struct {
@@ -355,35 +270,35 @@ func (s *scanner) evidence(h *History) {
 		epoch int64
 	}
 	subjects, enrolments := make(map[name]bool), make(map[leaf.Hash]bool)
-	for s.at("subject") && s.take("subject", 3) {
-		e := Subject{Identifier: s.identifier(0), Proof: s.bytes(1, proofSize, proofSize), Epoch: s.epoch(2)}
+	for s.At("subject") && s.Take("subject", 3) {
+		e := Subject{Identifier: s.identifier(0), Proof: s.Bytes(1, proofSize, proofSize), Epoch: s.epoch(2)}
 		if of := (name{e.Identifier, e.Epoch}); subjects[of] {
-			s.fail("an identifier twice in epoch %d", e.Epoch)
+			s.Fail("an identifier twice in epoch %d", e.Epoch)
 		} else {
 			subjects[of] = true
 		}
 		count()
-		s.advance()
-		for s.at("handle") || s.at("erased") {
+		s.Next()
+		for s.At("handle") || s.At("erased") {
 			one := s.enrolled()
 			if enrolments[one.Leaf] {
-				s.fail("an enrolment twice")
+				s.Fail("an enrolment twice")
 			}
 			enrolments[one.Leaf] = true
 			e.Enrolments = append(e.Enrolments, one)
 			count()
-			s.advance()
+			s.Next()
 		}
 		h.Subjects = append(h.Subjects, e)
 	}
-	for s.at("key") && s.take("key", 4) {
-		k := Key{Epoch: s.epoch(0), Field: s.field(1), Source: s.source(2), Key: s.hash(3)}
+	for s.At("key") && s.Take("key", 4) {
+		k := Key{Epoch: s.epoch(0), Field: s.field(1), Source: s.source(2), Key: s.Hash(3)}
 		if n := len(h.Keys); n > 0 && compareKeys(h.Keys[n-1], k) >= 0 {
-			s.fail("keys do not ascend by epoch, field and source")
+			s.Fail("keys do not ascend by epoch, field and source")
 		}
 		h.Keys = append(h.Keys, k)
 		count()
-		s.advance()
+		s.Next()
 	}
 }
 
@@ -391,23 +306,16 @@ func compareKeys(a, b Key) int {
 	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Source, b.Source))
 }
 
-// advance is next, unless the present line was refused.
-func (s *scanner) advance() {
-	if s.err == nil {
-		s.next()
-	}
-}
-
 func (s *scanner) enrolled() (e Enrolled) {
-	if s.at("erased") {
-		if s.take("erased", 2) {
-			e = Enrolled{Leaf: s.hash(0), Erased: true, ErasedAt: s.num(1)}
+	if s.At("erased") {
+		if s.Take("erased", 2) {
+			e = Enrolled{Leaf: s.Hash(0), Erased: true, ErasedAt: s.Num(1)}
 		}
 		return e
 	}
-	if s.take("handle", 3) {
-		e.Leaf = s.hash(0)
-		e.Handle = subject.Handle{Opening: s.hash(1), T: s.hash(2)}
+	if s.Take("handle", 3) {
+		e.Leaf = s.Hash(0)
+		e.Handle = subject.Handle{Opening: s.Hash(1), T: s.Hash(2)}
 	}
 	return e
 }
@@ -415,41 +323,41 @@ func (s *scanner) enrolled() (e Enrolled) {
 // part reads a part whose line is the present one, up to the line behind it. It returns its bytes, which share memory with
 // the file, and the number of the line before them.
 func (s *scanner) part(kind string) (data []byte, line int) {
-	if !s.take("part", 2) {
+	if !s.Take("part", 2) {
 		return nil, 0
 	}
-	if s.words[0] != kind {
-		s.fail("part %.32q, not %s", s.words[0], kind)
+	if s.Words[0] != kind {
+		s.Fail("part %.32q, not %s", s.Words[0], kind)
 	}
-	n := s.num(1)
-	if s.err == nil && (n < 1 || n >= int64(len(s.rest)) || s.rest[n] != '\n') {
-		s.fail("part %s does not have %d bytes and a line feed", kind, n)
+	n := s.Num(1)
+	if s.Err == nil && (n < 1 || n >= int64(len(s.Rest)) || s.Rest[n] != '\n') {
+		s.Fail("part %s does not have %d bytes and a line feed", kind, n)
 	}
-	if s.err != nil {
+	if s.Err != nil {
 		return nil, 0
 	}
-	data, line = s.rest[:n:n], s.no
-	s.no += 1 + bytes.Count(data, []byte("\n"))
-	s.rest = s.rest[n+1:]
-	s.next()
+	data, line = s.Rest[:n:n], s.Line
+	s.Line += 1 + bytes.Count(data, []byte("\n"))
+	s.Rest = s.Rest[n+1:]
+	s.Next()
 	return data, line
 }
 
 func (s *scanner) parts(h *History) {
 	data, line := s.part("index-proof")
-	if s.err != nil {
+	if s.Err != nil {
 		return
 	}
 	var err error
 	if h.Index, err = proof.ParseIndex(data); err != nil {
-		s.err = fmt.Errorf("part after line %d: %w", line, err)
+		s.Err = fmt.Errorf("part after line %d: %w", line, err)
 		return
 	}
 	size := int64(0)
-	for len(s.words) > 1 && s.words[1] == "checkpoint" {
+	for len(s.Words) > 1 && s.Words[1] == "checkpoint" {
 		note, line := s.part("checkpoint")
 		hashes, _ := s.part("consistency")
-		if s.err != nil {
+		if s.Err != nil {
 			return
 		}
 		a := Anchor{Checkpoint: bytes.Clone(note)}
@@ -461,24 +369,24 @@ func (s *scanner) parts(h *History) {
 			err = fmt.Errorf("archived checkpoints do not ascend from a size above 0, or are more than %d", MaxAnchors)
 		}
 		if err != nil {
-			s.err = fmt.Errorf("part after line %d: %w", line, err)
+			s.Err = fmt.Errorf("part after line %d: %w", line, err)
 			return
 		}
 		size = c
 		h.Anchors = append(h.Anchors, a)
 	}
-	if s.words != nil {
+	if s.Words != nil {
 		fields, line := s.part("fields")
-		if s.err != nil {
+		if s.Err != nil {
 			return
 		}
 		if h.Fields, err = parseFields(fields); err != nil {
-			s.err = fmt.Errorf("part after line %d: %w", line, err)
+			s.Err = fmt.Errorf("part after line %d: %w", line, err)
 			return
 		}
 	}
-	if s.words != nil {
-		s.fail("a line after the last part")
+	if s.Words != nil {
+		s.Fail("a line after the last part")
 	}
 }
 

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"idlog/proto/checkpoint"
+	"idlog/proto/internal/lines"
 	"idlog/proto/leaf"
 	"idlog/proto/mapfn"
 	"idlog/proto/trie"
@@ -92,30 +92,28 @@ func parseIndex(b []byte) (*Index, error) {
 	if !ok {
 		return nil, errors.New("no empty line before the checkpoint")
 	}
-	s := &scanner{rest: string(head) + "\n"} // one copy, which all that is read shares
-	if s.line(); s.word != indexHeader || s.args != nil {
+	s := &scanner{lines.Scanner{Rest: b[:len(head)+1]}} // with the line feed of its last line
+	if s.Next(); len(s.Words) != 1 || s.Words[0] != indexHeader {
 		return nil, errors.New("first line is not " + indexHeader)
 	}
 	x := &Index{}
 	postings := 0
-	s.line()
-	for s.word == "query" {
+	s.Next()
+	for s.At("query") {
 		a := s.answer(&postings)
-		if s.err != nil {
-			break
-		}
 		if n := len(x.Answers); n == MaxAnswers || n > 0 && compareAnswers(x.Answers[n-1], a) >= 0 {
-			return nil, s.fail("queries do not ascend, or are more than %d", MaxAnswers)
+			s.Fail("queries do not ascend, or are more than %d", MaxAnswers)
 		}
 		x.Answers = append(x.Answers, a)
 	}
 	s.root(x)
-	switch {
-	case s.err != nil:
-		return nil, s.err
-	case s.word != "":
-		return nil, s.fail("unexpected line")
-	case len(x.Answers) == 0:
+	if s.Words != nil {
+		s.Fail("unexpected line")
+	}
+	if s.Err != nil {
+		return nil, s.Err
+	}
+	if len(x.Answers) == 0 {
 		return nil, errors.New("no query")
 	}
 	noteText, _, err := checkpoint.Split(note)
@@ -129,161 +127,75 @@ func parseIndex(b []byte) (*Index, error) {
 	return x, nil
 }
 
-// A scanner reads lines of words. After the first error it returns nothing more.
-type scanner struct {
-	rest string
-	no   int      // of the line, from 1
-	word string   // its first word; empty after the last line
-	args []string // its others
-	err  error
-}
+// A scanner reads the lines of an index proof.
+type scanner struct{ lines.Scanner }
 
-func (s *scanner) fail(format string, args ...any) error {
-	if s.err == nil {
-		s.err = fmt.Errorf("line %d: %w", s.no, fmt.Errorf(format, args...))
-	}
-	s.word, s.args = "", nil
-	return s.err
-}
-
-// line goes to the next line.
-func (s *scanner) line() {
-	s.word, s.args = "", nil
-	if s.rest == "" || s.err != nil {
-		return
-	}
-	var l string
-	l, s.rest, _ = strings.Cut(s.rest, "\n")
-	s.no++
-	words := strings.Split(l, " ")
-	if s.word = words[0]; s.word == "" {
-		s.fail("a line without a word")
-		return
-	}
-	if len(words) > 1 {
-		s.args = words[1:]
-	}
-}
-
-// want fails unless the line has that word and as many others.
-func (s *scanner) want(word string, args int) bool {
-	if s.err != nil {
-		return false
-	}
-	if s.word != word || len(s.args) != args {
-		s.fail("not a line %q of %d values", word, args)
-		return false
-	}
-	return true
-}
-
-// arg is one of the values of a line that want has seen, and empty after an error.
-func (s *scanner) arg(i int) string {
-	if s.err != nil {
-		return ""
-	}
-	return s.args[i]
-}
-
-func (s *scanner) num(arg int) int64 {
-	n, err := checkpoint.ParseSize(s.arg(arg))
-	if err != nil {
-		s.fail("%w", err)
-		return 0
-	}
-	return n
-}
-
-// small is num for what a greatest value bounds.
-func (s *scanner) small(arg, most int) int {
-	n, err := checkpoint.ParseSize(s.arg(arg))
-	if err != nil || n > int64(most) {
-		s.fail("%q is no number up to %d", s.arg(arg), most)
+// small is Num for what a greatest value bounds.
+func (s *scanner) small(i, most int) int {
+	n := s.Num(i)
+	if n > int64(most) {
+		s.Fail("%d is more than %d", n, most)
 		return 0
 	}
 	return int(n)
 }
 
-func (s *scanner) hash(arg int) [32]byte {
-	h, err := checkpoint.ParseHash(s.arg(arg))
-	if err != nil {
-		s.fail("%w", err)
-	}
-	return h
-}
-
-func (s *scanner) bytes(arg, most int) []byte {
-	b, err := base64.StdEncoding.Strict().DecodeString(s.arg(arg))
-	if err != nil || base64.StdEncoding.EncodeToString(b) != s.arg(arg) || len(b) == 0 || len(b) > most {
-		s.fail("not the base64 of 1 to %d bytes", most)
-		return nil
-	}
-	return b
-}
-
 // hashes reads the lines of a word and one hash each.
 func (s *scanner) hashes(word string) (hashes [][32]byte) {
-	for s.word == word && s.want(word, 1) {
-		hashes = append(hashes, s.hash(0))
-		s.advance()
+	for s.At(word) && s.Take(word, 1) {
+		hashes = append(hashes, s.Hash(0))
+		s.Next()
 	}
 	return hashes
 }
 
-// advance is line, unless the present one was refused.
-func (s *scanner) advance() {
-	if s.err == nil {
-		s.line()
-	}
-}
-
 // answer reads from a line "query" up to what follows the answer.
 func (s *scanner) answer(postings *int) (a Answer) {
-	if !s.want("query", 2) {
+	if !s.Take("query", 2) {
 		return a
 	}
 	if a.Field = uint16(s.small(0, 1<<16-1)); a.Field == 0 {
-		s.fail("a query of field 0")
+		s.Fail("a query of field 0")
 		return a
 	}
-	a.Value = s.hash(1)
-	s.advance()
-	switch s.word {
-	case "empty":
-		s.want("empty", 0)
-		s.advance()
+	a.Value = s.Hash(1)
+	s.Next()
+	present := s.At("present")
+	switch {
+	case s.At("empty"):
+		s.Take("empty", 0)
+		s.Next()
 		return a
-	case "absent":
-		if !s.want("absent", 2) {
+	case s.At("absent"):
+		if !s.Take("absent", 2) {
 			return a
 		}
-		a.Path.Terminal, a.Path.Head = s.hash(0), s.hash(1)
+		a.Path.Terminal, a.Path.Head = s.Hash(0), s.Hash(1)
 		if a.Path.Terminal == mapfn.Key(a.Field, a.Value) {
-			s.fail("an absent key as its own terminal")
+			s.Fail("an absent key as its own terminal")
 		}
-	case "present":
-		s.want("present", 0)
+	case present:
+		s.Take("present", 0)
 		a.Path.Terminal = mapfn.Key(a.Field, a.Value)
 	default:
-		s.fail("neither empty, absent nor present")
+		s.Fail("neither empty, absent nor present")
 	}
-	if s.err != nil {
+	if s.Err != nil {
 		return a
 	}
-	present := s.word == "present"
 	a.Path.Found = true
-	s.advance()
+	s.Next()
 	above := trie.MaxDepth + 1
-	for s.word == "step" && s.want("step", 2) {
-		st := trie.Step{Depth: s.small(0, trie.MaxDepth), Sibling: s.hash(1)}
+	for s.At("step") && s.Take("step", 2) {
+		st := trie.Step{Depth: s.small(0, trie.MaxDepth), Sibling: s.Hash(1)}
 		if st.Depth >= above {
-			s.fail("depth %d after %d", st.Depth, above)
+			s.Fail("depth %d after %d", st.Depth, above)
 		}
 		above = st.Depth
 		a.Path.Steps = append(a.Path.Steps, st)
-		s.advance()
+		s.Next()
 	}
-	if present && s.want("list", 4) {
+	if present && s.Take("list", 4) {
 		a.List = s.list(postings)
 		a.Path.Head = a.List.Head.Hash()
 	}
@@ -291,48 +203,48 @@ func (s *scanner) answer(postings *int) (a Answer) {
 }
 
 func (s *scanner) list(postings *int) *List {
-	l := &List{Head: trie.Head{N: s.num(0), Root: s.hash(1)}}
-	l.Page.Start = s.num(2)
+	l := &List{Head: trie.Head{N: s.Num(0), Root: s.Hash(1)}}
+	l.Page.Start = s.Num(2)
 	count := s.small(3, MaxPostings)
 	if *postings += count; *postings > MaxPostings {
-		s.fail("more than %d postings", MaxPostings)
+		s.Fail("more than %d postings", MaxPostings)
 	}
-	s.advance()
+	s.Next()
 	l.Page.Left = s.hashes("left")
-	for s.err == nil && len(l.Page.Postings) < count {
+	for s.Err == nil && len(l.Page.Postings) < count {
 		var p trie.Posting
 		var entry []byte
 		switch {
-		case s.word == "entry" && s.want("entry", 2):
-			p.Index = s.num(0)
-			if entry = s.bytes(1, maxEntry); entry != nil {
+		case s.At("entry") && s.Take("entry", 2):
+			p.Index = s.Num(0)
+			if entry = s.Bytes(1, 1, maxEntry); entry != nil {
 				p.Leaf = leaf.HashOf(entry)
 			}
-		case s.want("posting", 2):
-			p.Index, p.Leaf = s.num(0), s.hash(1)
+		case s.Take("posting", 2):
+			p.Index, p.Leaf = s.Num(0), s.Hash(1)
 		}
 		l.Page.Postings = append(l.Page.Postings, p)
 		l.Entries = append(l.Entries, entry)
-		s.advance()
+		s.Next()
 	}
 	l.Page.Right = s.hashes("right")
 	return l
 }
 
 func (s *scanner) root(x *Index) {
-	if !s.want("root", 3) {
+	if !s.Take("root", 3) {
 		return
 	}
-	x.At = s.num(0)
-	switch s.arg(1) {
+	x.At = s.Num(0)
+	switch s.Word(1) {
 	case "root":
 	case "strict":
 		x.Strict = true
 	default:
-		s.fail("mode %s is neither root nor strict", strconv.Quote(s.arg(1)))
+		s.Fail("mode %s is neither root nor strict", strconv.Quote(s.Word(1)))
 		return
 	}
-	x.Root = s.bytes(2, MaxExtra)
-	s.advance()
+	x.Root = s.Bytes(2, 1, MaxExtra)
+	s.Next()
 	x.Hashes = s.hashes("hash")
 }
