@@ -3,16 +3,18 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"testing"
 
 	"idlog/cmd/idlogd/monitoring"
 )
+
+// Prometheus names the port that it has at last in its log, on standard error.
+var listening = regexp.MustCompile(`"?Listening on"? address=(\S+)`)
 
 // A real Prometheus loads the rules and scrapes a real server: every rule can be evaluated, and while all is well no alert is
 // pending or firing.
@@ -27,14 +29,6 @@ func TestPrometheus(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "dev", "receipt.idlog-disclosure"))
 		return err == nil
 	})
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
 	conf := fmt.Sprintf(`
 global: {scrape_interval: 250ms, evaluation_interval: 250ms}
 rule_files: [rules.yaml]
@@ -47,20 +41,42 @@ scrape_configs:
 			t.Fatal(err)
 		}
 	}
-	var said strings.Builder
+	said, err := os.Create(filepath.Join(dir, "prometheus.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
 	cmd := exec.CommandContext(t.Context(), program, "--config.file", filepath.Join(dir, "prometheus.yml"),
-		"--storage.tsdb.path", filepath.Join(dir, "tsdb"), "--web.listen-address", addr)
-	cmd.Stdout, cmd.Stderr = &said, &said
+		"--storage.tsdb.path", filepath.Join(dir, "tsdb"), "--web.listen-address", "127.0.0.1:0")
+	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	defer func() {
+		_, _ = cmd.Process.Kill(), cmd.Wait()
+		if t.Failed() {
+			text, err := os.ReadFile(said.Name())
+			t.Logf("Prometheus said (%v):\n%s", err, text)
+		}
+	}()
+	var addr string // it chose the port itself, so that nobody else has it
+	d.waitFor(func() bool {
+		text, err := os.ReadFile(said.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := listening.FindSubmatch(text); m != nil {
+			addr = string(m[1])
+		}
+		return addr != ""
+	})
 
 	type rule struct {
 		Name, State, Health, LastError string
 		LastEvaluation                 string
 	}
 	var rules []rule
+	var waitsFor rule
 	scraped := func() bool { // and every rule was evaluated on what was scraped
 		var targets struct {
 			Data struct {
@@ -80,11 +96,17 @@ scrape_configs:
 		rules = groups.Data.Groups[0].Rules
 		for _, r := range rules {
 			if r.Health == "unknown" || r.State == "pending" { // absent() of before the first scrape
+				waitsFor = r
 				return false
 			}
 		}
 		return true
 	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("it waited last for %+v", waitsFor)
+		}
+	}()
 	d.waitFor(scraped)
 	if len(rules) < 10 {
 		t.Errorf("%d rules", len(rules))
