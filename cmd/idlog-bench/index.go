@@ -149,7 +149,7 @@ func (b *indexBench) small(ctx context.Context) error {
 	for _, load := range []struct {
 		revision, events int
 		target           float64
-	}{{500, b.events / 10, 10_000}, {100, b.events / 10, 10_000}, {10, b.events / 10, 10_000}, {1, b.events / 10, 10_000}, {2_000, b.events / 2, 0}, {20_000, b.events, 40_000}} {
+	}{{500, b.events / 3, 10_000}, {100, b.events / 3, 10_000}, {10, b.events / 3, 10_000}, {1, b.events / 3, 10_000}, {2_000, b.events / 2, 0}, {20_000, b.events, 40_000}} {
 		rate, err := b.rate(ctx, fmt.Sprintf("small-%d", load.revision), x, g, load.revision, load.events)
 		if err != nil {
 			return err

@@ -143,8 +143,9 @@ func (x *Index) open(depth int) error {
 	return nil
 }
 
-// chooseDepth gives a bucket half a key to one, so that the rows beside a new key are few. At two the top grows.
-func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys)), 12), autoDepth) }
+// chooseDepth gives a bucket a quarter of a key to half of one: most new keys come into an empty one, and nothing is read for them.
+// At one the top grows.
+func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys))+1, 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
 func (x *Index) Size() int64 { return x.state.Load().size }
@@ -181,7 +182,7 @@ func (x *Index) append(entries []Entry) error {
 	x.before = x.state.Load()
 	snap := x.store.Snapshot()
 	defer snap.Close()
-	if x.auto && x.top.depth < autoDepth && x.before.keys > 2<<x.top.depth {
+	if x.auto && x.top.depth < autoDepth && x.before.keys > 1<<x.top.depth {
 		t, err := build(snap, min(x.top.depth+2, autoDepth), x.before)
 		if err != nil {
 			return err

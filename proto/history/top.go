@@ -47,23 +47,35 @@ func (t *top) first(node uint32) Hash {
 }
 
 // climb extends the changes of buckets, which ascend, by all that follows from them above. The last is the root's.
+//
+// The children are fetched some at a time, and then hashed: their memory is far apart, and one is waited for while
+// the next is on its way.
 func (t *top) climb(changes []change) []change {
+	var below [64]struct{ l, r Hash }
 	from := 0
 	for depth := t.depth - 1; depth >= 0; depth-- {
 		to := len(changes)
-		for i := from; i < to; i++ {
-			c := changes[i]
-			l, r := c.hash, c.hash
-			switch {
-			case c.node&1 == 1:
-				l = t.nodes[c.node-1]
-			case i+1 < to && changes[i+1].node == c.node+1:
+		for i := from; i < to; {
+			n := 0
+			for ; i < to && n < len(below); n++ {
+				c := changes[i]
 				i++
-				r = changes[i].hash
-			default:
-				r = t.nodes[c.node+1]
+				b := &below[n]
+				switch {
+				case c.node&1 == 1:
+					b.l, b.r = t.nodes[c.node-1], c.hash
+				case i < to && changes[i].node == c.node+1:
+					b.l, b.r = c.hash, changes[i].hash
+					i++
+				default:
+					b.l, b.r = c.hash, t.nodes[c.node+1]
+				}
+				changes = append(changes, change{node: c.node / 2})
 			}
-			changes = append(changes, change{c.node / 2, join(depth, l, r)})
+			above := changes[len(changes)-n:]
+			for j := range above {
+				above[j].hash = join(depth, below[j].l, below[j].r)
+			}
 		}
 		from = to
 	}
