@@ -1,6 +1,9 @@
 package history
 
 import (
+	"cmp"
+	"math/bits"
+	"slices"
 	"sort"
 	"sync"
 
@@ -22,7 +25,7 @@ type top struct {
 // An undo holds what nodes were before they were changed for the first time after its view was taken and before the next
 // one was. So the nodes of a view are those in its undo, else in the next one's, and so on, else in the top itself.
 type undo struct {
-	old        map[uint32]Hash // nil while nothing was changed
+	old        []change // in the order of climb
 	prev, next *undo
 }
 
@@ -46,7 +49,7 @@ func (t *top) first(node uint32) Hash {
 	return Hash{byte(b >> 24), byte(b >> 16), byte(b >> 8), byte(b)}
 }
 
-// climb extends the changes of buckets, which ascend, by all that follows from them above. The last is the root's.
+// climb extends the changes of buckets, which ascend, by all that follows from them above, depth by depth. The last is the root's.
 //
 // The children are fetched some at a time, and then hashed: their memory is far apart, and one is waited for while
 // the next is on its way.
@@ -92,27 +95,55 @@ func join(depth int, l, r Hash) Hash {
 	return trie.Node(depth, l, r)
 }
 
-// apply makes the changes. Readers get in between, and see in each view what it always had.
+// apply makes the changes, which are in the order of climb. Readers get in between, and see in each view what it always had.
 func (t *top) apply(changes []change) {
+	t.mu.RLock()
+	viewed := t.newest != nil
+	t.mu.RUnlock()
+	if viewed {
+		old := make([]change, len(changes))
+		for i, c := range changes {
+			old[i] = change{c.node, t.nodes[c.node]}
+		}
+		t.mu.Lock()
+		if t.newest != nil {
+			t.newest.old = together(t.newest.old, old)
+		}
+		t.mu.Unlock()
+	}
 	const step = 1024
 	for len(changes) > 0 {
 		some := changes[:min(step, len(changes))]
 		changes = changes[len(some):]
 		t.mu.Lock()
 		for i := range some {
-			c := &some[i]
-			if t.newest != nil {
-				if t.newest.old == nil {
-					t.newest.old = make(map[uint32]Hash, len(some)+len(changes))
-				}
-				if _, ok := t.newest.old[c.node]; !ok {
-					t.newest.old[c.node] = t.nodes[c.node]
-				}
-			}
-			t.nodes[c.node] = c.hash
+			t.nodes[some[i].node] = some[i].hash
 		}
 		t.mu.Unlock()
 	}
+}
+
+// order compares nodes by the order of climb: from below, and from the left.
+func order(a, b uint32) int { return cmp.Or(bits.Len32(b)-bits.Len32(a), cmp.Compare(a, b)) }
+
+// together returns both, and of a node that both have the first.
+func together(first, then []change) []change {
+	if len(first) == 0 {
+		return then
+	}
+	all := make([]change, 0, len(first)+len(then))
+	for len(first) > 0 && len(then) > 0 {
+		c := order(first[0].node, then[0].node)
+		if c <= 0 {
+			all, first = append(all, first[0]), first[1:]
+		} else {
+			all = append(all, then[0])
+		}
+		if c >= 0 {
+			then = then[1:]
+		}
+	}
+	return append(append(all, first...), then...)
 }
 
 func (t *top) open() *undo {
@@ -131,14 +162,7 @@ func (t *top) close(u *undo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if u.prev != nil {
-		if u.prev.old == nil {
-			u.prev.old = u.old
-		}
-		for node, h := range u.old {
-			if _, ok := u.prev.old[node]; !ok {
-				u.prev.old[node] = h
-			}
-		}
+		u.prev.old = together(u.prev.old, u.old)
 		u.prev.next = u.next
 	}
 	if u.next != nil {
@@ -152,8 +176,8 @@ func (t *top) close(u *undo) {
 // node returns a node as a view has it; mu is held.
 func (t *top) node(u *undo, node uint32) Hash {
 	for ; u != nil; u = u.next {
-		if h, ok := u.old[node]; ok {
-			return h
+		if i, ok := slices.BinarySearchFunc(u.old, node, func(c change, node uint32) int { return order(c.node, node) }); ok {
+			return u.old[i].hash
 		}
 	}
 	return t.nodes[node]
