@@ -32,7 +32,8 @@ func Memory() (history.Store, error) { return open("index", vfs.NewMem(), memtab
 func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	s := &store{failed: make(chan struct{})}
+	s := &store{failed: make(chan struct{}), calls: make(chan func() error), done: make(chan error)}
+	go s.work()
 	o := &pebble.Options{
 		Cache:      cache,
 		DisableWAL: true,
@@ -59,6 +60,7 @@ func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
 		return err
 	})
 	if err != nil {
+		close(s.calls)
 		return nil, fmt.Errorf("opening the index's store: %w", err)
 	}
 	return s, nil
@@ -67,6 +69,8 @@ func open(dir string, fs vfs.FS, memtable uint64) (history.Store, error) {
 // A store is a database that fails instead of trying for ever, or ending the process, when it cannot write.
 type store struct {
 	db     *pebble.DB
+	calls  chan func() error // of the one writer, to work; closed by Close
+	done   chan error        // what came of them
 	once   sync.Once
 	failed chan struct{} // closed once err is set
 	err    error
@@ -78,27 +82,36 @@ func (s *store) Batch() history.Batch { return batch{s, s.db.NewBatch()} }
 
 // Close leaves a database that failed to the end of the process.
 func (s *store) Close() error {
+	defer close(s.calls)
 	if err := s.do(func() error { return errors.Join(s.db.Flush(), s.db.Close()) }); err != nil {
 		return fmt.Errorf("closing the index's store: %w", err)
 	}
 	return nil
 }
 
-// do calls f in a goroutine that the database may end, or never let go on, when it fails.
+// do has f called by work.
 func (s *store) do(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		select {
-		case <-s.failed:
-		default:
-			done <- f()
-		}
-	}()
 	select {
-	case err := <-done:
+	case <-s.failed:
+		return s.err
+	case s.calls <- f:
+	}
+	select {
+	case err := <-s.done:
 		return err
 	case <-s.failed:
 		return s.err
+	}
+}
+
+// work is a goroutine that the database may end, or never let go on, when it fails. Its stack stays as deep as a commit needs.
+func (s *store) work() {
+	for f := range s.calls {
+		err := f()
+		select {
+		case s.done <- err:
+		case <-s.failed:
+		}
 	}
 }
 
