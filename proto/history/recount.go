@@ -89,19 +89,21 @@ func (r *recount) run(t *top, before, after *revision) error {
 func (t *top) ascend(steps []step, depth int) []step {
 	above := steps[:0]
 	for i := 0; i < len(steps); i++ {
-		l := steps[i]
-		r := step{}
-		if i+1 < len(steps) && steps[i+1].node == l.node|1 && l.node&1 == 0 {
-			r = steps[i+1]
+		s := &steps[i]
+		a := step{node: s.node / 2}
+		switch {
+		case s.node&1 == 1:
+			l := t.nodes[s.node-1]
+			a.was, a.is = join(depth, l, s.was), join(depth, l, s.is)
+		case i+1 < len(steps) && steps[i+1].node == s.node+1:
 			i++
-		} else {
-			other := t.nodes[l.node^1]
-			r = step{was: other, is: other}
-			if l.node&1 == 1 {
-				l, r = r, l
-			}
+			r := &steps[i]
+			a.was, a.is = join(depth, s.was, r.was), join(depth, s.is, r.is)
+		default:
+			r := t.nodes[s.node+1]
+			a.was, a.is = join(depth, s.was, r), join(depth, s.is, r)
 		}
-		above = append(above, step{steps[i].node / 2, join(depth, l.was, r.was), join(depth, l.is, r.is)})
+		above = append(above, a)
 	}
 	return above
 }
