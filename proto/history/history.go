@@ -144,7 +144,7 @@ func (x *Index) open(depth int) error {
 }
 
 // chooseDepth gives a bucket a quarter of a key to half of one: most new keys come into an empty one, and nothing is read for them.
-// At one the top grows.
+// At one the top grows eightfold, which reads all keys once; from 262,144 keys on it has its full depth.
 func chooseDepth(keys int64) int { return min(max(bits.Len64(uint64(keys))+1, 12), autoDepth) }
 
 // Size returns how many entries are indexed: the next one that Append takes has this index.
@@ -183,7 +183,7 @@ func (x *Index) append(entries []Entry) error {
 	snap := x.store.Snapshot()
 	defer snap.Close()
 	if x.auto && x.top.depth < autoDepth && x.before.keys > 1<<x.top.depth {
-		t, err := build(snap, min(x.top.depth+2, autoDepth), x.before)
+		t, err := build(snap, min(x.top.depth+3, autoDepth), x.before)
 		if err != nil {
 			return err
 		}
