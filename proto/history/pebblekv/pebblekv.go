@@ -104,13 +104,20 @@ func (s *store) do(f func() error) error {
 	}
 }
 
-// work is a goroutine that the database may end, or never let go on, when it fails. Its stack stays as deep as a commit needs.
+// work is a goroutine that the database may end, or never let go on, when it fails; after that it does nothing more. Its stack
+// stays as deep as a commit needs.
 func (s *store) work() {
 	for f := range s.calls {
+		select {
+		case <-s.failed:
+			return
+		default:
+		}
 		err := f()
 		select {
 		case s.done <- err:
 		case <-s.failed:
+			return
 		}
 	}
 }
